@@ -1,0 +1,197 @@
+"""The back-end: where units are made, from what the application offers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.core.apps import BackEndApp, PluginError
+from harness.core.downstream import WINDOW, Message
+from harness.core.filters import DownFilter, Filter, Items
+from harness.core.frames import HEADER, FrameError
+from harness.core.node import Node
+from harness.core.port import BackPort
+from harness.core.ranks import RankSet
+from harness.core.settings import NodeSettings
+from harness.core.spec import StreamSpec
+from harness.core.streams import NEVER, StreamTable
+from harness.core.tree import Tree
+from harness.core.upstream import Merged, UpStream
+
+
+class BackEndContext:
+    """The BackEndHandle that the application sees."""
+
+    def __init__(self, node: BackEnd) -> None:
+        self._node = node
+        self.due = NEVER
+
+    @property
+    def now(self) -> float:
+        return self._node.now
+
+    @property
+    def rank(self) -> int:
+        return self._node.rank
+
+    def call_at(self, when_s: float) -> None:
+        self.due = when_s
+        self._node.rearm = True
+
+    def note(self, kind: str, **fields: Any) -> None:
+        self._node.out.event("note", name=kind, fields=fields)
+
+
+class BackEnd(Node):
+    """A leaf of the tree with its application."""
+
+    def __init__(
+        self,
+        node: int,
+        tree: Tree,
+        settings: NodeSettings,
+        filters: Mapping[str, Filter],
+        down_filters: Mapping[str, DownFilter],
+        app: BackEndApp,
+        now: float,
+    ) -> None:
+        rank = tree.nodes[node].rank
+        if rank is None:
+            raise ValueError(f"node {node} is no back-end")
+        super().__init__(node, tree, settings, filters, down_filters, now)
+        self.rank = rank
+        self.own = RankSet.of([rank])
+        self.app = app
+        self.context = BackEndContext(self)
+
+    @property
+    def handle(self) -> BackEndContext:
+        """What the application is given."""
+        return self.context
+
+    def make_streams(self) -> StreamTable:
+        return SourceTable(self)
+
+    def ranks(self) -> RankSet:
+        return self.own
+
+    def deadline(self) -> float:
+        return min(super().deadline(), self.context.due)
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if now >= self.context.due:
+            self.context.due = NEVER
+            self.streams.dirty.update(self.streams.up)
+
+    def on_opened(self, stream: UpStream) -> None:
+        if self.rank in stream.members:
+            try:
+                self.app.on_open(self.context, stream.stream, stream.spec)
+            except Exception as e:
+                raise PluginError(f"on_open of stream {stream.stream}") from e
+
+    def on_closed(self, stream: UpStream) -> None:
+        if self.rank in stream.members:
+            try:
+                self.app.on_close(self.context, stream.stream)
+            except Exception as e:
+                raise PluginError(f"on_close of stream {stream.stream}") from e
+
+
+class SourceTable(StreamTable):
+    """The streams of a back-end: units come from the application, cut into chunks where items are large."""
+
+    def __init__(self, node: BackPort) -> None:
+        super().__init__(node)
+        self.back = node
+        self.chunks: dict[int, deque[Items]] = {}
+        self.mine: set[int] = set()
+
+    def open(self, stream: int, spec: StreamSpec) -> None:
+        if self.back.rank in spec.members:
+            self.mine.add(stream)
+        super().open(stream, spec)
+
+    def pump_stream(self, s: UpStream) -> None:
+        node = self.back
+        parent = node.parent
+        if parent is None or parent.blocked or s.stream not in self.mine:
+            return
+        resend = s.outbox.resend
+        while resend and resend[0][0] < s.limit:
+            node.out.send(parent, node.now, *resend.popleft()[2])
+        if resend:
+            return
+        per_wave = s.units.per_wave
+        while True:
+            top = min(s.limit, s.acked + s.units.window)
+            room = top - s.next if not s.relaying else s.limit - s.relayed
+            if room <= 0:
+                return
+            if per_wave > 1:
+                if not self._send_chunk(s, parent):
+                    return
+                continue
+            items = node.app.produce(node.handle, s.stream, s.next, min(room, s.units.batch))
+            if items is None or not len(items):
+                return
+            if len(items) > min(room, s.units.batch):
+                raise ValueError(f"the application offered {len(items)} waves where {min(room, s.units.batch)} were asked for")
+            lifted = s.filter.lift(items, node.rank)
+            first, s.next = s.next, s.next + len(items)
+            s.relayed += len(items)
+            self._emit(s, parent, Merged(first, len(items), lifted, node.own))
+
+    def _send_chunk(self, s: UpStream, parent: Any) -> bool:
+        """Send the next chunk of the wave under way, or begin a wave where the window has room for all of it."""
+        node, u = self.back, s.units
+        chunks = self.chunks.setdefault(s.stream, deque())
+        if not chunks:
+            if not s.relaying and s.next + u.per_wave > s.acked + u.window:
+                return False
+            items = node.app.produce(node.handle, s.stream, s.next // u.per_wave, 1)
+            if items is None or not len(items):
+                return False
+            flat = np.ascontiguousarray(items).reshape(1, -1)
+            if flat.shape[1] != u.elements:
+                raise ValueError(f"the application offered {flat.shape[1]} elements where an item has {u.elements}")
+            chunks.extend(flat[:, a : a + u.chunk] for a in range(0, u.elements, u.chunk))
+        lifted = s.filter.lift(chunks.popleft(), node.rank)
+        first, s.next = s.next, s.next + 1
+        s.relayed += 1
+        self._emit(s, parent, Merged(first, 1, lifted, node.own))
+        return True
+
+    def take_down(self, stream: int, message: Message) -> None:
+        """Hand a message to the application, and report it once enough of them have come. Nothing is kept here."""
+        node = self.back
+        s, d = self.up.get(stream), self.down.get(stream)
+        if s is None or d is None or message.seq <= d.last:
+            return
+        if message.seq != d.last + 1:
+            raise FrameError(f"message {message.seq} came after {d.last}")
+        d.last = d.trimmed = message.seq
+        if stream not in self.mine:
+            return
+        if not message.to or node.rank in message.to:
+            payload = self.filtered(s.spec.down_filter, message.payload)
+            try:
+                node.app.on_message(node.handle, stream, payload)
+            except Exception as e:
+                raise PluginError(f"on_message of stream {stream}") from e
+            self.dirty[stream] = s
+        d.reported_bytes += len(message.payload) or HEADER.unpack_from(message.frame)[4]
+        if message.seq - d.reported >= WINDOW // 4 or d.reported_bytes >= d.window_bytes // 4:
+            d.reported_bytes = 0
+            self.report_down(stream)
+
+    def on_data(self, link: Any, frame: memoryview, head: tuple[int, ...]) -> None:
+        raise FrameError("units sent to a back-end")
+
+    def close(self, stream: int) -> None:
+        super().close(stream)
+        self.chunks.pop(stream, None)

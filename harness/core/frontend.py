@@ -1,0 +1,248 @@
+"""The front-end: the root of the tree, its view of the membership, and the application's handle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgpack
+
+from harness.core.apps import FrontEndApp
+from harness.core.filters import Array, DownFilter, Filter, Items
+from harness.core.membership import Membership
+from harness.core.node import CONTROL, Node
+from harness.core.ranks import EMPTY, RankSet
+from harness.core.results import ResultTable, check_spec
+from harness.core.settings import NodeSettings
+from harness.core.spec import StreamError, StreamSpec
+from harness.core.streams import NEVER
+from harness.core.tree import Tree
+
+#: How long the tree may take to close in order.
+CLOSE_S = 5.0
+
+
+class Sample:
+    """A run of waves that the application recorded together."""
+
+    __slots__ = ("complete", "contributors", "first", "granted_s", "observed", "stream", "t_s")
+
+    def __init__(self, t_s: float, granted_s: float, stream: int, first: int, observed: Array, ranks: RankSet, complete: bool):
+        self.t_s = t_s
+        self.granted_s = granted_s
+        self.stream = stream
+        self.first = first
+        self.observed = observed
+        self.contributors = ranks
+        self.complete = complete
+
+
+class FrontEndContext:
+    """The FrontEndHandle that the application sees."""
+
+    def __init__(self, node: FrontEnd) -> None:
+        self._node = node
+        self.due = NEVER
+        self.samples: list[Sample] = []
+
+    @property
+    def now(self) -> float:
+        return self._node.now
+
+    @property
+    def tree(self) -> Tree:
+        return self._node.tree
+
+    @property
+    def alive(self) -> RankSet:
+        return self._node.everybody - self._node.dead_ranks
+
+    def open_stream(self, spec: StreamSpec) -> int:
+        check_spec(spec, self._node)
+        stream = self._node.next_stream
+        self._node.next_stream += 1
+        self._node.order({"op": "open", "id": stream, "spec": spec.to_wire()})
+        self._node.out.event("stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=str(spec.recovery))
+        return stream
+
+    def send(self, stream: int, payload: bytes, to: RankSet | None = None) -> bool:
+        d = self._node.results.down[stream]
+        if d.full:
+            return False
+        self._node.results.take_down(stream, self._node.message(stream, d.last + 1, payload, to or EMPTY))
+        return True
+
+    def expect(self, stream: int, waves: int) -> None:
+        self._node.results.expect(stream, waves)
+
+    def state(self, stream: int) -> Items | None:
+        return self._node.results.state(stream)
+
+    def close_stream(self, stream: int) -> None:
+        self._node.order({"op": "close", "id": stream})
+
+    def call_at(self, when_s: float) -> None:
+        self.due = when_s
+        self._node.rearm = True
+
+    def record(self, stream: int, first: int, observed: Array, contributors: RankSet, complete: bool, granted_s: float) -> None:
+        self.samples.append(Sample(self._node.now, granted_s, stream, first, observed, contributors, complete))
+
+    def note(self, kind: str, **fields: Any) -> None:
+        self._node.out.event("note", name=kind, fields=fields)
+
+    def finish(self, ok: bool = True, reason: str = "") -> None:
+        self._node.finish(ok, reason)
+
+
+class FrontEnd(Node):
+    """Node 0 with its application."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        settings: NodeSettings,
+        filters: Mapping[str, Filter],
+        down_filters: Mapping[str, DownFilter],
+        app: FrontEndApp,
+        now: float,
+    ) -> None:
+        super().__init__(0, tree, settings, filters, down_filters, now)
+        self.app = app
+        self.context = FrontEndContext(self)
+        self.membership = Membership(tree, settings, now)
+        self.everybody = tree.ranks_below(0)
+        self.next_stream = 1
+        self.began = now
+        self.started = False
+        self.close_due = NEVER
+        self.recovering = False
+        self.saw_first = False
+
+    @property
+    def handle(self) -> FrontEndContext:
+        """What the application is given."""
+        return self.context
+
+    @property
+    def results(self) -> ResultTable:
+        """The streams, as what they are here."""
+        return cast(ResultTable, self.streams)
+
+    def make_streams(self) -> ResultTable:
+        return ResultTable(self)
+
+    def start(self, now: float) -> None:
+        self.now = self.last_tick = self.began = self.membership.last_join = now
+
+    # -- membership --------------------------------------------------------------------------------------------------------
+
+    def notify(self, *notices: dict[str, Any]) -> None:
+        m = self.membership
+        for n in notices:
+            node = int(n["node"])
+            if n["op"] == "lost":
+                new = m.lost(node, int(n["inc"]), str(n["cause"]), self.now)
+                if new:
+                    self._suspect(node, new, int(n["by"]), str(n["cause"]))
+                continue
+            before = set(m.suspects)
+            if n["op"] == "joined":
+                back = m.joined(node, int(n["by"]), int(n["inc"]), n["below"], self.now)
+            else:
+                back = m.below_is(node, n["below"], self.now)
+            for b in back:
+                self.out.event("rejoined", member=b, parent=m.parents[b])
+            new = sorted(set(m.suspects) - before)
+            if new:
+                self._suspect(new[0], new, node, m.suspects[new[0]].cause)
+        self._membership_changed()
+
+    def _suspect(self, node: int, new: list[int], by: int, cause: str) -> None:
+        ranks = self.membership.ranks_of(new)
+        self.out.event("suspect", member=node, ranks=list(ranks), by=by, cause=cause)
+        if ranks:
+            self.recovering, self.saw_first = True, False
+
+    def _membership_changed(self) -> None:
+        self.rearm = True
+        if not self.started and not self.membership.missing() and not self.membership.suspect_ranks:
+            self._begin()
+        self.streams.dirty.update(self.streams.up)
+        for i in list(self.streams.up):
+            self.streams.report_down(i)
+
+    def _begin(self) -> None:
+        self.started = True
+        took = self.now - self.began
+        self.out.event("tree-ready", nodes=len(self.membership.parents) + 1, took_s=round(took, 6))
+        self.out.event("workload-started")
+        self.app.start(self.context)
+
+    def _declare_dead(self, nodes: set[int]) -> None:
+        ranks = self.membership.ranks_of(nodes)
+        for n in sorted(nodes):
+            self.out.event("dead", member=n, ranks=list(self.membership.ranks_of([n])))
+        self.order({"op": "dead", "nodes": sorted(nodes), "ranks": ranks.encoded})
+        if ranks and self.started:
+            self.app.on_membership(self.context, self.dead_ranks)
+        self._membership_changed()
+
+    def recovery_progress(self, stream: int, wave: int, complete: bool) -> None:
+        """Note the first results after a loss."""
+        if not self.recovering:
+            return
+        if not self.saw_first:
+            self.saw_first = True
+            self.out.event("first-wave", stream=stream, wave=wave)
+        if complete and not self.membership.suspect_ranks:
+            self.recovering = False
+            self.out.event("first-complete-wave", stream=stream, wave=wave, tree=self.membership.view())
+
+    # -- orders ------------------------------------------------------------------------------------------------------------
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Tell every node, this one included, in one sequence that all agree on."""
+        self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, msgpack.packb(order)))
+
+    def fail(self, error: StreamError) -> None:
+        """A request ends in a typed error."""
+        self.out.event("stream-error", stream=error.stream, wave=error.wave, error=type(error).__name__, message=str(error))
+        self.app.on_error(self.context, error)
+
+    def finish(self, ok: bool, reason: str) -> None:
+        if self.closing:
+            return
+        self.out.event("finished", ok=ok, reason=reason)
+        self.close_due = self.now + CLOSE_S
+        self.rearm = True
+        self.order({"op": "shutdown"})
+
+    # -- time --------------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        due = min(super().deadline(), self.context.due, self.close_due)
+        return min(due, self.membership.due()) if not self.closing else due
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self.closing:
+            if now >= self.close_due:
+                left = sorted(c.node for c in self.children.values())
+                self.out.exit = (0, f"closed without hearing from child nodes {left}")
+            return
+        expired = self.membership.expired(now)
+        if expired:
+            self._declare_dead(expired)
+        quiet = max(5.0, 2 * self.settings.orphan_grace_s)
+        if not self.started and now > self.membership.last_join + quiet:
+            missing = set(self.membership.missing())
+            if self.membership.parents:
+                self._declare_dead(self.membership.bury(missing))
+            elif now > self.began + self.settings.start_timeout_s:
+                self.out.event("finished", ok=False, reason="no node of the tree attached in time")
+                self.out.exit = (5, "no node attached")
+        if now >= self.context.due:
+            self.context.due = NEVER
+            if self.started:
+                self.app.on_timer(self.context)

@@ -1,0 +1,119 @@
+"""The front-end's view of the tree: who is attached where, who is suspect, who is dead.
+
+Suspect is not dead: a node whose link broke, and everything below it, has a time of grace in which it may attach again. Only
+the front-end turns a suspect into a dead node, and it tells everybody, so that all agree on who is lost and nobody takes a
+zombie back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.below import descend
+from harness.core.ranks import RankSet
+from harness.core.settings import NodeSettings
+from harness.core.tree import Tree
+
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A node that may be lost: until when it may come back, and why."""
+
+    due: float
+    cause: str
+
+
+class Membership:
+    """`parents` is the tree as it is now, node to current parent; `incarnations` counts how often a node has attached, so that
+    old news is known as such."""
+
+    def __init__(self, tree: Tree, settings: NodeSettings, now: float) -> None:
+        self.tree = tree
+        self.settings = settings
+        self.parents: dict[int, int] = {}
+        self.incarnations: dict[int, int] = {}
+        self.suspects: dict[int, Suspect] = {}
+        self.dead: set[int] = set()
+        self.last_join = now
+
+    def below(self, node: int) -> list[int]:
+        """The nodes of the current subtree of `node`, itself included."""
+        return descend(node, self.parents.items())
+
+    def joined(self, node: int, by: int, incarnation: int, below: Iterable[Sequence[int]], now: float) -> list[int]:
+        """`by` took `node` in, with everything that is `below` it now; the nodes that are no longer suspect."""
+        self.last_join = now
+        back = self._place(node, by, incarnation)
+        return back + self.below_is(node, below, now)
+
+    def below_is(self, node: int, below: Iterable[Sequence[int]], now: float) -> list[int]:
+        """The subtree of `node` is exactly this; whoever was there and is not listed is lost."""
+        edges = [(int(n), int(by), int(inc)) for n, by, inc in below]
+        back = [n for n, by, inc in edges for n in self._place(n, by, inc)]
+        listed = {n for n, _, _ in edges}
+        for n in self.below(node)[1:]:
+            if n not in listed and self.parents.get(n) is not None:
+                self.lost(n, self.incarnations[n], f"no longer below node {node}", now)
+        return back
+
+    def _place(self, node: int, by: int, incarnation: int) -> list[int]:
+        if node in self.dead or incarnation < self.incarnations.get(node, 0):
+            return []
+        self.parents[node] = by
+        self.incarnations[node] = incarnation
+        return [node] if self.suspects.pop(node, None) is not None else []
+
+    def lost(self, node: int, incarnation: int, cause: str, now: float) -> list[int]:
+        """The parent of `node` lost it; the nodes that are suspect from now on (none where the news is old)."""
+        if node in self.dead or incarnation < self.incarnations.get(node, 0):
+            return []
+        s = self.settings
+        new = []
+        for n in self.below(node):
+            leaf = n == node and self.tree.nodes[n].rank is not None
+            if n not in self.suspects and n not in self.dead:
+                due = now + (s.leaf_grace_s if leaf else s.orphan_grace_s)
+                self.suspects[n] = Suspect(due, cause if n == node else f"lost with node {node}")
+                new.append(n)
+        return new
+
+    def expired(self, now: float) -> set[int]:
+        """Suspects whose time has run out; they are dead from now on."""
+        gone = {n for n, s in self.suspects.items() if s.due <= now}
+        return self.bury(gone)
+
+    def bury(self, nodes: set[int]) -> set[int]:
+        """Declare nodes dead."""
+        for n in nodes:
+            self.suspects.pop(n, None)
+        self.dead |= nodes
+        return nodes
+
+    def due(self) -> float:
+        """When the next suspect's time runs out."""
+        return min((s.due for s in self.suspects.values()), default=NEVER)
+
+    def ranks_of(self, nodes: set[int] | list[int]) -> RankSet:
+        """The ranks of the back-ends among `nodes`."""
+        return RankSet.of(r for n in nodes if (r := self.tree.nodes[n].rank) is not None)
+
+    @property
+    def suspect_ranks(self) -> RankSet:
+        """The back-ends whose whereabouts are unknown."""
+        return self.ranks_of(list(self.suspects))
+
+    def missing(self) -> list[int]:
+        """Nodes that have neither attached nor been declared dead."""
+        return [n.id for n in self.tree.nodes if n.id and n.id not in self.parents and n.id not in self.dead]
+
+    def view(self) -> dict[str, Any]:
+        """Plain values for the journal: the tree as it is now."""
+        return {
+            "parents": {str(n): p for n, p in sorted(self.parents.items())},
+            "suspect": sorted(self.suspects),
+            "dead": sorted(self.dead),
+        }

@@ -1,0 +1,395 @@
+"""The tree node, pure: events in, actions and events out, time passed in.
+
+This class is a communication process; `FrontEnd` and `BackEnd` build on it. The loop around it calls `link_up`, `receive`,
+`link_lost`, `refused`, `writable` as things happen, then `advance` once for everything that came together, and `tick` when
+`deadline` is due; it then carries out `out.actions` in order. docs/protocol.md tells the protocol as a story.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from harness.core import actions, frames
+from harness.core.actions import Neighbour, Outputs
+from harness.core.below import Below
+from harness.core.downstream import DownStream, Message
+from harness.core.filters import DownFilter, Filter
+from harness.core.frames import FrameError
+from harness.core.ranks import EMPTY, RankSet, union
+from harness.core.settings import NodeSettings
+from harness.core.spec import StreamSpec
+from harness.core.streams import StreamTable
+from harness.core.tree import Tree
+from harness.core.uplink import Uplink
+from harness.core.upstream import UpStream
+
+CONTROL = 0
+
+_unpack, _VERSION, _SIZE = frames.HEADER.unpack_from, frames.VERSION, frames.HEADER_SIZE
+
+
+class Node:
+    """One communication process of `tree`. `filters` and `down_filters` are the plugins by name."""
+
+    def __init__(
+        self,
+        node: int,
+        tree: Tree,
+        settings: NodeSettings,
+        filters: Mapping[str, Filter],
+        down_filters: Mapping[str, DownFilter],
+        now: float,
+    ) -> None:
+        self.id = node
+        self.tree = tree
+        self.me = tree.nodes[node]
+        self.settings = settings
+        self.filters = filters
+        self.down_filters = down_filters
+        self.now = now
+        self.out = Outputs()
+        self.links: dict[Hashable, Neighbour] = {}
+        self.children: dict[Hashable, Neighbour] = {}
+        self.strangers: dict[Hashable, Neighbour] = {}
+        self.control = DownStream(1 << 30)
+        self.streams = self.make_streams()
+        self.uplink = Uplink(self)
+        self.dead: set[int] = set()
+        self.dead_ranks = EMPTY
+        self.closing = False
+        #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
+        self.rearm = True
+        self.last_tick = now
+        self.waiting_children: list[tuple[Neighbour, dict[str, Any]]] = []
+        self.below = Below()
+        self.handlers: dict[int, Callable[[Neighbour, memoryview, tuple[int, ...]], None]] = {
+            frames.DATA: self.streams.on_data,
+            frames.SKIP: self.streams.on_skip,
+            frames.STATE: self.streams.on_state,
+            frames.DOWN: self._on_down,
+            frames.CREDIT: self.streams.on_credit,
+            frames.REWIND: self.streams.on_rewind,
+            frames.DACK: self.streams.on_dack,
+            frames.ATTACH: self._on_attach,
+            frames.WELCOME: self.uplink.on_welcome,
+            frames.REFUSE: self.uplink.on_refuse,
+            frames.NOTICE: self._on_notice,
+            frames.PING: self._on_ping,
+            frames.BYE: self._on_bye,
+        }
+
+    def make_streams(self) -> StreamTable:
+        """The table that fits this kind of node."""
+        return StreamTable(self)
+
+    # -- what the loop calls ---------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin: look for the parent."""
+        self.now = self.last_tick = now
+        self.uplink.begin()
+
+    def link_up(self, conn: Hashable, peer: int, initiated: bool, now: float) -> None:
+        """The transport has an authenticated link to node `peer`."""
+        self.now = now
+        link = Neighbour(conn, peer, now)
+        if initiated and not self.uplink.wants(peer):
+            self.out.actions.append((actions.CLOSE, conn, None))
+            return
+        self.links[conn] = link
+        if initiated:
+            self.uplink.connected(link)
+        else:
+            self.strangers[conn] = link
+
+    def refused(self, peer: int, reason: str, now: float) -> None:
+        """A connection to `peer` could not be made."""
+        self.now = now
+        self.uplink.refused(peer, reason)
+
+    def receive(self, conn: Hashable, frame: memoryview, now: float) -> None:
+        """A whole frame came in. Garbage ends the link, not the node."""
+        link = self.links.get(conn)
+        if link is None:
+            return
+        self.now = link.last_heard = now
+        try:
+            head = _unpack(frame)
+            if head[0] != _VERSION or _SIZE + head[7] + head[8] != len(frame):
+                frames.parse_header(frame)
+            self.handlers[head[1]](link, frame, head)
+        except (FrameError, struct.error, KeyError, TypeError, ValueError, OverflowError) as e:
+            self.out.event("protocol-error", peer=link.node, message=f"{type(e).__name__}: {e}")
+            self.drop(link, f"protocol error: {e}")
+
+    def link_lost(self, conn: Hashable, reason: str, now: float) -> None:
+        """The transport lost a link."""
+        self.now = now
+        link = self.links.get(conn)
+        if link is not None:
+            self._lost(link, reason)
+
+    def blocked(self, conn: Hashable) -> None:
+        """The transport could not send everything at once: hold back until `writable`."""
+        link = self.links.get(conn)
+        if link is not None:
+            link.blocked = True
+
+    def writable(self, conn: Hashable, now: float) -> None:
+        """The transport has sent everything on this link."""
+        self.now = now
+        link = self.links.get(conn)
+        if link is not None:
+            link.blocked = False
+            self.streams.wake(link)
+
+    def advance(self, now: float) -> None:
+        """Move the streams on, after everything that came together has been taken in."""
+        self.now = now
+        if self.streams.dirty:
+            self.streams.pump()
+
+    def deadline(self) -> float:
+        """When `tick` is due."""
+        due = self.last_tick + self.settings.heartbeat_s
+        return min(due, self.uplink.deadline(), self.streams.deadline())
+
+    def tick(self, now: float) -> None:
+        """Heartbeats, leases and time-outs."""
+        s = self.settings
+        self.now = now
+        if now - self.last_tick > s.lease_s / 2:  # we were not running: give the others time to be heard first
+            for link in self.links.values():
+                link.last_heard = max(link.last_heard, now - s.lease_s / 2)
+        self.last_tick = now
+        for link in list(self.links.values()):
+            if now - link.last_heard > s.lease_s:
+                self.drop(link, f"silent for {now - link.last_heard:.3f} s, lease {s.lease_s} s")
+            elif now - link.last_sent >= s.heartbeat_s * 0.9:
+                self.out.send(link, now, frames.control_frame(frames.PING))
+        self.uplink.tick()
+        self.streams.tick()
+
+    # -- links -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def parent(self) -> Neighbour | None:
+        """The parent, once it has welcomed this node."""
+        return self.uplink.parent
+
+    def ranks(self) -> RankSet:
+        """The live back-ends below this node."""
+        return union(c.ranks for c in self.children.values()) - self.dead_ranks
+
+    def drop(self, link: Neighbour, cause: str) -> None:
+        """End a link from our side."""
+        self.out.actions.append((actions.CLOSE, link.conn, None))
+        self._lost(link, cause)
+
+    def _lost(self, link: Neighbour, cause: str) -> None:
+        self.links.pop(link.conn, None)
+        self.strangers.pop(link.conn, None)
+        self.waiting_children = [w for w in self.waiting_children if w[0] is not link]
+        if link.conn in self.children:
+            self._child_lost(link, cause)
+        else:
+            self.uplink.lost(link, cause)
+
+    def _child_lost(self, link: Neighbour, cause: str) -> None:
+        del self.children[link.conn]
+        if self.closing:
+            self.child_left()
+            return
+        self.out.event("link-lost", peer=link.node, cause=cause)
+        # The news goes first: until the front-end knows that somebody may be missing, nobody may seem to have everything.
+        self.notify({"op": "lost", "node": link.node, "by": self.id, "inc": link.incarnation, "cause": cause})
+        self.streams.child_gone(link)
+
+    def child_left(self) -> None:
+        """While closing: once the last child has gone, say goodbye and end."""
+        if not self.children:
+            if self.parent is not None:
+                self.out.send(self.parent, self.now, frames.control_frame(frames.BYE))
+            self.out.exit = (0, "closed")
+
+    # -- membership ------------------------------------------------------------------------------------------------------
+
+    def notify(self, *notices: dict[str, Any]) -> None:
+        """Pass news about membership to the front-end. While there is no parent it goes into `below` only, all of which is
+        told when this node attaches."""
+        for n in notices:
+            self.below.learn(n)
+        if self.parent is not None:
+            self._tell(self.parent, notices)
+
+    def _tell(self, parent: Neighbour, notices: Sequence[dict[str, Any]]) -> None:
+        body = {"notices": notices, "ranks": self.ranks().encoded, "next": self.streams.positions()}
+        self.out.send(parent, self.now, frames.object_frame(frames.NOTICE, body))
+
+    def retell(self, parent: Neighbour) -> None:
+        """After a welcome: what has changed below while the attach was under way."""
+        self._tell(parent, [{"op": "below", "node": self.id, "below": self.below.edges()}])
+
+    def _on_notice(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        body = frames.decode_object(frame)
+        notices = [dict(n) for n in body["notices"]]
+        self.set_ranks(link, RankSet.decode(body["ranks"]), notices, body["next"])
+
+    def set_ranks(
+        self,
+        child: Neighbour,
+        ranks: RankSet,
+        notices: Sequence[dict[str, Any]] = (),
+        positions: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        """The back-ends below a child are now these; pass the news on. What a new member lacks is told before the news that it
+        is there, and the news that one is gone before what the others have."""
+        ranks = ranks - self.dead_ranks
+        changed, child.ranks = ranks != child.ranks, ranks
+        if changed:
+            self.streams.child_gains(child, positions)
+        if notices:
+            self.notify(*notices)
+        if changed:
+            self.streams.child_loses(child)
+
+    def _on_ping(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        """Hearing from the neighbour is all that a PING is for."""
+
+    def _on_bye(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        if self.closing and link.conn in self.children:
+            self.links.pop(link.conn)
+            del self.children[link.conn]
+            self.child_left()
+
+    def report(self) -> dict[int, list[int]]:
+        """Where the streams stand (StreamTable.report)."""
+        return self.streams.report()
+
+    def welcomed(self, parent: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
+        """A parent has taken this node in."""
+        self.streams.welcomed(parent, terms, again)
+
+    # -- children attach --------------------------------------------------------------------------------------------------
+
+    def _on_attach(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        body = frames.decode_object(frame)
+        if link.conn not in self.strangers:
+            raise FrameError(f"node {link.node} attaches twice")
+        if body["control"] > self.control.last:
+            self.waiting_children.append((link, body))  # it knows streams that we have not heard of yet
+            return
+        self._admit(link, body)
+
+    def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
+        reason = self._why_not(link.node)
+        if reason:
+            self.out.send(link, self.now, frames.object_frame(frames.REFUSE, {"reason": reason}))
+            self.out.actions.append((actions.CLOSE, link.conn, None))
+            self.links.pop(link.conn, None)
+            self.strangers.pop(link.conn, None)
+            return
+        for old in [c for c in self.children.values() if c.node == link.node]:
+            self.drop(old, "attached anew")
+        self.strangers.pop(link.conn)
+        link.ranks = RankSet.decode(body["ranks"]) - self.dead_ranks
+        link.incarnation = int(body["inc"])
+        link.ready = True
+        self.children[link.conn] = link
+        self.streams.child_joined(link, body["streams"])
+        for m in self.control.after(body["control"]):  # first, so that the terms are about streams that the child knows
+            self.send_down(link, CONTROL, m)
+        welcome = {"streams": self.streams.terms(link)}
+        self.out.send(link, self.now, frames.object_frame(frames.WELCOME, welcome))
+        self.streams.catch_up(link, body["streams"])
+        if body["lost"] >= 0:
+            self.out.event("reattached", child=link.node, parent=self.id, lost=body["lost"])
+        joined = {"op": "joined", "node": link.node, "by": self.id, "inc": link.incarnation, "below": body["below"]}
+        self.notify(joined)
+
+    def _why_not(self, node: int) -> str:
+        if node in self.dead:
+            return "fenced: it was declared dead"
+        if self.closing:
+            return "closing"
+        if not 0 <= node < len(self.tree.nodes) or self.tree.nodes[node].depth <= self.me.depth:
+            return "not below this node: adopting it could form a cycle"
+        return ""
+
+    # -- downward messages -------------------------------------------------------------------------------------------------
+
+    def _on_down(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        if link is not self.parent and link is not self.uplink.link:
+            raise FrameError("a downward message from a node that is not the parent")
+        whole, start = bytes(frame), _SIZE + head[7]
+        message = Message(head[6], whole[start:], frames.decode_ranks(frame, head[7]) if head[7] else EMPTY, whole)
+        self.take_down(head[3], message)
+
+    def take_down(self, stream: int, message: Message) -> None:
+        """A message for this subtree: keep it, pass it on, act on it."""
+        if stream == CONTROL:
+            if self.control.push(message):
+                for child in list(self.children.values()):
+                    self.send_down(child, CONTROL, message)
+                self._on_control(message.payload)
+            return
+        self.streams.take_down(stream, message)
+
+    def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
+        """Pass a message on. A back-end that is not addressed gets a place-holder, which keeps the numbers in step
+        and tells (as its epoch) how many bytes of the window it stands for."""
+        frame = m.frame
+        if m.to and self.tree.nodes[child.node].rank is not None and m.to.isdisjoint(child.ranks):
+            frame = frames.control_frame(frames.DOWN, stream, m.seq, epoch=len(m.payload), meta=m.to.encoded)
+        child.last_sent = self.now
+        self.out.actions.append((actions.SEND, child.conn, (frame,)))
+
+    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message:
+        """A new message, with the frame that carries it."""
+        return Message(seq, payload, to, frames.control_frame(frames.DOWN, stream, seq, payload, meta=to.encoded))
+
+    def _on_control(self, payload: bytes) -> None:
+        order = frames.decode_object(memoryview(bytes(frames.HEADER_SIZE) + payload))
+        op = order["op"]
+        if op == "open":
+            self.streams.open(int(order["id"]), StreamSpec.from_wire(order["spec"]))
+        elif op == "close":
+            self.streams.close(int(order["id"]))
+        elif op == "dead":
+            self.bury({int(n) for n in order["nodes"]}, RankSet.decode(order["ranks"]))
+        elif op == "shutdown":
+            self.shut_down()
+        else:
+            raise FrameError(f"unknown control message {op!r}")
+        for link, body in list(self.waiting_children):
+            if body["control"] <= self.control.last:
+                self.waiting_children.remove((link, body))
+                self._admit(link, body)
+
+    def bury(self, nodes: set[int], ranks: RankSet) -> None:
+        """The front-end has declared these dead: they are fenced from now on."""
+        self.dead |= nodes
+        self.dead_ranks = self.dead_ranks | ranks
+        if self.id in nodes:
+            self.out.event("fenced")
+            self.out.exit = (4, "fenced: this node had been declared dead")
+            return
+        for child in list(self.children.values()):
+            if child.node in self.dead:
+                self.drop(child, "fenced")
+            else:
+                self.set_ranks(child, child.ranks)
+
+    def shut_down(self) -> None:
+        """Close in order: children first."""
+        self.closing = True
+        self.child_left()
+
+    def on_opened(self, stream: UpStream) -> None:
+        """A stream was announced."""
+
+    def on_closed(self, stream: UpStream) -> None:
+        """A stream was closed."""

@@ -1,0 +1,90 @@
+"""What the parts of a node (its streams, its uplink) see of the node that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Protocol
+
+from harness.core.actions import Neighbour, Outputs
+from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle
+from harness.core.below import Below
+from harness.core.downstream import DownStream, Message
+from harness.core.filters import DownFilter, Filter
+from harness.core.membership import Membership
+from harness.core.ranks import EMPTY, RankSet
+from harness.core.settings import NodeSettings
+from harness.core.spec import StreamError
+from harness.core.tree import Tree, TreeNode
+from harness.core.upstream import UpStream
+
+
+class Port(Protocol):
+    """Any node."""
+
+    id: int
+    me: TreeNode
+    tree: Tree
+    settings: NodeSettings
+    filters: Mapping[str, Filter]
+    down_filters: Mapping[str, DownFilter]
+    now: float
+    out: Outputs
+    links: dict[Hashable, Neighbour]
+    children: dict[Hashable, Neighbour]
+    control: DownStream
+    below: Below
+    dead: set[int]
+    dead_ranks: RankSet
+    closing: bool
+    rearm: bool
+
+    @property
+    def parent(self) -> Neighbour | None: ...
+
+    def ranks(self) -> RankSet: ...
+
+    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message: ...
+
+    def send_down(self, child: Neighbour, stream: int, m: Message) -> None: ...
+
+    def on_opened(self, stream: UpStream) -> None: ...
+
+    def on_closed(self, stream: UpStream) -> None: ...
+
+    def report(self) -> dict[int, list[int]]:
+        """Where the streams stand, for an ATTACH."""
+        ...
+
+    def welcomed(self, parent: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
+        """A parent has taken this node in; `again`: it had another one before."""
+        ...
+
+    def retell(self, parent: Neighbour) -> None: ...
+
+
+class FrontPort(Port, Protocol):
+    """The front-end."""
+
+    app: FrontEndApp
+    membership: Membership
+    recovering: bool
+
+    @property
+    def handle(self) -> FrontEndHandle: ...
+
+    def recovery_progress(self, stream: int, wave: int, complete: bool) -> None: ...
+
+    def fail(self, error: StreamError) -> None: ...
+
+
+class BackPort(Port, Protocol):
+    """A back-end."""
+
+    rank: int
+    own: RankSet
+    app: BackEndApp
+
+    @property
+    def handle(self) -> BackEndHandle: ...
+
+

@@ -1,0 +1,26 @@
+"""Times and limits of the node protocol, the same for every node of a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """lease_s: a neighbour that was silent for so long is lost. heartbeat_s: how often an idle link speaks (at most a third
+    of the lease). connect_timeout_s: how long one adoption attempt may take. leaf_grace_s: how long a back-end whose own
+    link broke may take to come back before it is declared dead. orphan_grace_s: the same for back-ends that lost an
+    ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error."""
+
+    lease_s: float = 1.0
+    heartbeat_s: float = 0.25
+    connect_timeout_s: float = 1.0
+    leaf_grace_s: float = 0.25
+    orphan_grace_s: float = 2.0
+    start_timeout_s: float = 60.0
+    max_frame_bytes: int = 8 << 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat_s <= self.lease_s / 3:
+            most = f"at most a third of lease_s = {self.lease_s}"
+            raise ValueError(f"heartbeat_s = {self.heartbeat_s} must be positive and {most}")

@@ -1,0 +1,131 @@
+"""The static shape of an overlay tree: who is whose parent, at which depth, with which rank, on which host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from harness.core.ranks import RankSet
+
+
+class Role(StrEnum):
+    """What a node does: node 0 is the front-end, leaves are back-ends, all others are communication processes."""
+
+    FRONT_END = "front-end"
+    COMMUNICATION = "communication"
+    BACK_END = "back-end"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """One node. `rank` numbers the back-ends depth first from 0; it is None for every other node."""
+
+    id: int
+    parent: int | None
+    depth: int
+    role: Role
+    rank: int | None
+    children: tuple[int, ...]
+    host: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A whole tree; `nodes[i].id == i`, and node 0 is the front-end."""
+
+    nodes: tuple[TreeNode, ...]
+
+    @classmethod
+    def from_parents(cls, parents: Sequence[int | None]) -> Tree:
+        """Build a tree from `parents[i]`, the parent of node i (None for node 0 alone).
+
+        Raises ValueError where that is no tree: no or several roots, an unknown parent, a cycle, or no back-end.
+        """
+        n = len(parents)
+        if n < 2:
+            raise ValueError("a tree needs a front-end and at least one back-end")
+        if parents[0] is not None:
+            raise ValueError("node 0 is the front-end and has no parent")
+        children: list[list[int]] = [[] for _ in range(n)]
+        for i, p in enumerate(parents[1:], start=1):
+            if p is None:
+                raise ValueError(f"node {i} has no parent, but only node 0 may be a root")
+            if not 0 <= p < n:
+                raise ValueError(f"node {i} names parent {p}, which does not exist (0..{n - 1})")
+            children[p].append(i)
+        depth, rank = [-1] * n, [-1] * n
+        stack, next_rank = [(0, 0)], 0
+        while stack:
+            i, d = stack.pop()
+            depth[i] = d
+            if not children[i]:
+                rank[i] = next_rank
+                next_rank += 1
+            stack.extend((c, d + 1) for c in reversed(children[i]))
+        lost = [i for i in range(n) if depth[i] < 0]
+        if lost:
+            raise ValueError(f"nodes {lost[:5]} form a cycle and are not reached from the front-end")
+        nodes = []
+        for i in range(n):
+            leaf = not children[i]
+            role = Role.FRONT_END if i == 0 else Role.BACK_END if leaf else Role.COMMUNICATION
+            nodes.append(TreeNode(i, parents[i], depth[i], role, rank[i] if leaf else None, tuple(children[i])))
+        return cls(tuple(nodes))
+
+    def placed(self, hosts: Sequence[int]) -> Tree:
+        """The same tree with node i on logical host `hosts[i]`."""
+        if len(hosts) != len(self.nodes):
+            raise ValueError(f"{len(hosts)} hosts given for {len(self.nodes)} nodes")
+        return Tree(tuple(replace(n, host=h) for n, h in zip(self.nodes, hosts, strict=True)))
+
+    @property
+    def back_ends(self) -> tuple[TreeNode, ...]:
+        """The back-ends, ordered by rank."""
+        return tuple(sorted((n for n in self.nodes if n.role is Role.BACK_END), key=lambda n: n.rank or 0))
+
+    @property
+    def communication(self) -> tuple[TreeNode, ...]:
+        """The communication processes, by id."""
+        return tuple(n for n in self.nodes if n.role is Role.COMMUNICATION)
+
+    @property
+    def depth(self) -> int:
+        """The depth of the deepest node (a flat tree has depth 1)."""
+        return max(n.depth for n in self.nodes)
+
+    def ranks_below(self, node: int) -> RankSet:
+        """The ranks of the back-ends in the subtree of `node`, itself included."""
+        found, stack = [], [node]
+        while stack:
+            n = self.nodes[stack.pop()]
+            if n.rank is not None:
+                found.append(n.rank)
+            stack.extend(n.children)
+        return RankSet.of(found)
+
+    def adopters(self, orphan: int, dead: int) -> tuple[int, ...]:
+        """Candidate parents for `orphan` after the loss of its parent `dead`, best first.
+
+        Every candidate is strictly nearer to the root than the orphan (by static depth), so that no sequence of adoptions,
+        however they interleave, can form a cycle; the front-end, always a candidate, comes last. Siblings of the dead
+        parent come first, rotated by the orphan's position so that the orphans spread; then the ancestors' levels.
+        """
+        me = self.nodes[orphan]
+        brothers = self.nodes[me.parent].children if me.parent is not None else ()
+        turn = brothers.index(orphan) if orphan in brothers else orphan
+        inner = [n for n in self.nodes if n.role is not Role.BACK_END and n.depth < me.depth and n.id not in (dead, orphan)]
+        lost = self.nodes[dead]
+
+        def distance(n: TreeNode) -> tuple[int, int]:
+            return (0 if n.parent == lost.parent and n.depth == lost.depth else 1, -n.depth)
+
+        groups: dict[tuple[int, int], list[int]] = {}
+        for n in inner:
+            if n.id != 0:
+                groups.setdefault(distance(n), []).append(n.id)
+        ranked: list[int] = []
+        for key in sorted(groups):
+            g = groups[key]
+            ranked.extend(g[turn % len(g) :] + g[: turn % len(g)])
+        return (*ranked, 0) if dead != 0 else tuple(ranked)

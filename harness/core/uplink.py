@@ -1,0 +1,171 @@
+"""How a node finds its parent, and another one after that is lost.
+
+Candidates are ranked by `Tree.adopters`: all are strictly nearer to the root than this node, so that adoptions can never form
+a cycle. Each attempt has a time-out; after the last candidate the round begins again, until the node has been alone for
+`start_timeout_s`. (MRNet picks one adopter and does not retry; see Arnold and Miller, IPDPS 2010, for the protocol that this
+one descends from.)
+"""
+
+from __future__ import annotations
+
+from harness.core import actions, frames
+from harness.core.actions import Neighbour
+from harness.core.port import Port
+
+NEVER = float("inf")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+
+class Uplink:
+    """`link` is the connection being attached, `parent` the same once the other side has welcomed this node."""
+
+    def __init__(self, node: Port) -> None:
+        self.node = node
+        self.link: Neighbour | None = None
+        self.parent: Neighbour | None = None
+        self.target: int | None = None
+        self.lost_parent = -1
+        self.attempt = 0
+        self.round = 0
+        self.candidates: tuple[int, ...] = ()
+        self.alone_since = NEVER
+        self.due = NEVER
+        self.incarnation = 0
+        self.told = 0
+
+    def begin(self) -> None:
+        """Look for the parent of the plan first."""
+        me = self.node.me
+        if me.parent is not None:
+            self.candidates = (me.parent, *self.node.tree.adopters(me.id, me.parent))
+            self.alone_since = self.node.now
+            self._try_next()
+
+    def deadline(self) -> float:
+        return self.due
+
+    def wants(self, peer: int) -> bool:
+        """Whether a link to `peer` was asked for and is still wanted."""
+        return peer == self.target and self.link is None
+
+    # -- one attempt -----------------------------------------------------------------------------------------------------
+
+    def _try_next(self) -> None:
+        node = self.node
+        if node.now - self.alone_since > node.settings.start_timeout_s:
+            node.out.exit = (5, f"no parent found within {node.settings.start_timeout_s} s")
+            return
+        alive = [c for c in self.candidates if c not in node.dead]
+        if not alive:
+            node.out.event("front-end-lost", by=node.id)
+            node.out.exit = (5, "the front-end is lost: nobody is left to adopt this node")
+            return
+        self.target = alive[self.attempt % len(alive)]
+        self.attempt += 1
+        self.round = self.attempt // len(alive)
+        if self.lost_parent >= 0:
+            node.out.event("adopter-chosen", lost=self.lost_parent, adopter=self.target, attempt=self.attempt)
+        self.due = node.now + node.settings.connect_timeout_s
+        node.rearm = True
+        node.out.actions.append((actions.CONNECT, self.target, None))
+
+    def connected(self, link: Neighbour) -> None:
+        """The link to the candidate is up: ask to be taken in."""
+        node = self.node
+        self.link = link
+        node.out.event("connected", parent=link.node)
+        self.incarnation += 1
+        self.told = node.below.version
+        body = {
+            "ranks": node.ranks().encoded,
+            "inc": self.incarnation,
+            "below": node.below.edges(),
+            "lost": self.lost_parent,
+            "control": node.control.last,
+            "streams": node.report(),
+        }
+        node.out.send(link, node.now, frames.object_frame(frames.ATTACH, body))
+
+    def refused(self, peer: int, reason: str) -> None:
+        """The candidate could not be reached."""
+        if peer == self.target and self.link is None:
+            self._failed(reason)
+
+    def _failed(self, reason: str) -> None:
+        node = self.node
+        node.out.event("adopter-refused", adopter=self.target, reason=reason)
+        self.target = self.link = None
+        # Pause between rounds only: a refused candidate costs nothing, the next one may be there at once.
+        pause = 0.0 if self.round == 0 else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.round, 6))
+        if pause:
+            self.due = node.now + pause
+            node.rearm = True
+        else:
+            self._try_next()
+
+    def tick(self) -> None:
+        node = self.node
+        if node.now < self.due or self.parent is not None or node.closing:
+            return
+        self.due = NEVER
+        if self.link is not None:
+            link, self.link = self.link, None
+            node.links.pop(link.conn, None)
+            node.out.actions.append((actions.CLOSE, link.conn, None))
+            self._failed(f"no answer within {node.settings.connect_timeout_s} s")
+        elif self.target is not None:
+            self._failed(f"not connected within {node.settings.connect_timeout_s} s")
+        else:
+            self._try_next()
+
+    # -- answers ---------------------------------------------------------------------------------------------------------
+
+    def on_welcome(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        if link is not self.link or self.parent is not None:
+            raise frames.FrameError("a welcome that was not asked for")
+        node = self.node
+        body = frames.decode_object(frame)
+        link.ready = True
+        self.parent = link
+        self.due = self.alone_since = NEVER
+        if self.lost_parent < 0:
+            node.out.event("attached", parent=link.node, depth=node.me.depth)
+        again = self.lost_parent >= 0
+        self.attempt = 0
+        node.welcomed(link, body["streams"], again)
+        if node.below.version != self.told:
+            node.retell(link)
+
+    def on_refuse(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        if link is not self.link:
+            raise frames.FrameError("a refusal that was not asked for")
+        reason = str(frames.decode_object(frame)["reason"])
+        node = self.node
+        node.links.pop(link.conn, None)
+        node.out.actions.append((actions.CLOSE, link.conn, None))
+        if reason.startswith("fenced"):
+            node.out.event("fenced")
+            node.out.exit = (4, f"refused by node {link.node}: {reason}")
+            return
+        self.link = None
+        self._failed(reason)
+
+    def lost(self, link: Neighbour, cause: str) -> None:
+        """A link that is no child's was lost."""
+        if link is not self.link:
+            return
+        node = self.node
+        was_parent, self.parent, self.link = self.parent is link, None, None
+        if not was_parent:
+            self._failed(cause)
+            return
+        if node.closing:
+            node.out.exit = (0, "closed")
+            return
+        node.out.event("link-lost", peer=link.node, cause=cause)
+        self.lost_parent = link.node
+        # The old parent comes last: only the link may be broken.
+        self.candidates = (*node.tree.adopters(node.id, link.node), link.node)
+        self.attempt = self.round = 0
+        self.alone_since = node.now
+        self._try_next()
