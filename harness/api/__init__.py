@@ -1,0 +1,1 @@
+"""The protocols and result types that a plugin author sees."""

@@ -1,0 +1,104 @@
+"""What is known about a trial afterwards. The journal holds all of it; everything that judges reads only this.
+
+Times are seconds since the trial's start on the front-end host's clock. Events are plain dictionaries with at least `t_s` and
+`kind`; the kinds and their fields are listed in EVENT_KINDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.ranks import RankSet
+from harness.core.tree import Tree
+
+EVENT_KINDS: Mapping[str, str] = {
+    "node-started": "node, pid, host: a node process runs",
+    "attached": "node, parent, depth: a node has its parent for the first time",
+    "tree-ready": "nodes, took_s: every node is attached and the front-end knows it",
+    "workload-started": "the front-end called the workload's start: faults' at_s count from here",
+    "stream-opened": "stream, spec: the front-end opened a stream",
+    "link-lost": "node, peer, cause: a node noticed that a neighbour is gone (phase detect)",
+    "adopter-chosen": "node, lost, adopter, attempt: an orphan picked a candidate (phase choose)",
+    "adopter-refused": "node, adopter, reason: a candidate did not answer or said no",
+    "connected": "node, parent: an orphan's new link is up (phase connect)",
+    "reattached": "node, parent, lost: an adopter took an orphan in",
+    "rewound": "node, stream, wave: a node asked its children to send again from `wave` (phase replay)",
+    "replayed": "node, stream, wave, count: a child sent waves again (phase replay)",
+    "composed": "node, stream, child: a node merged a child's filter state (phase compose)",
+    "first-wave": "stream, wave: first result delivered after a recovery",
+    "first-complete-wave": "stream, wave: first result with every live back-end after a recovery",
+    "suspect": "node, ranks, by, cause: the front-end heard that a node was lost",
+    "dead": "node, ranks: the front-end declared a node dead; it is fenced from now on",
+    "rejoined": "node, parent: a suspect came back in time",
+    "fenced": "node: a node that had been declared dead ended itself",
+    "fault": "fault, action, node, trigger: a fault was done (ground truth)",
+    "fault-confirmed": "fault, node, effect: what the agent saw afterwards (exited by signal 9, state T, ...)",
+    "fault-undone": "fault, node: a fault was taken back",
+    "progress": "waves, alive: the front-end's counters, a few times a second",
+    "stream-error": "stream, wave, error, message: a request ended in a typed error",
+    "protocol-error": "node, peer, message: a neighbour sent something that is no frame of ours",
+    "usage": "node, rss_bytes, pss_bytes, cpu_s: what a node process had used when it ended",
+    "finished": "ok, reason: the workload ended",
+    "node-exited": "node, status: a node process ended (negative: by that signal)",
+    "note": "name, fields: an event of the workload's own",
+}
+
+#: One row for each run of waves that the workload recorded together.
+SAMPLE_DTYPE = np.dtype(
+    [
+        ("t_s", "<f8"),  # when they were delivered
+        ("granted_s", "<f8"),  # when the window opened for the first of them
+        ("stream", "<u4"),
+        ("contributors", "<u4"),  # index into TrialRecord.contributor_sets
+        ("first", "<u8"),
+        ("count", "<u4"),
+        ("complete", "<u1"),
+        ("pad", "V3"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it was observed.
+
+    samples: rows of SAMPLE_DTYPE in order of delivery. observed: the recorded numbers of all waves of `samples`, laid end to
+    end, shape (sum of count,), float64 or int64. plan: what was planned (case, seed, tree, faults), plain values.
+    """
+
+    plan: Mapping[str, Any]
+    tree: Tree
+    events: Sequence[Mapping[str, Any]]
+    samples: NDArray[Any]
+    observed: NDArray[Any]
+    contributor_sets: Sequence[RankSet]
+
+    def of_kind(self, *kinds: str) -> list[Mapping[str, Any]]:
+        """The events of the given kinds, in order."""
+        return [e for e in self.events if e["kind"] in kinds]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that was wrong: `what` is lost, duplicated, mixed, misnamed, unexpected or missing."""
+
+    what: str
+    message: str
+    rank: int | None = None
+    wave: int | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of a workload's own correctness check. `passed` is None where nothing can be said (with the reason in
+    `summary`). counts: how often each thing was found, e.g. delivered, lost, duplicated, mixed, partial."""
+
+    passed: bool | None
+    summary: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    violations: Sequence[Violation] = ()
