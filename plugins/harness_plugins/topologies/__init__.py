@@ -1,0 +1,27 @@
+"""The built-in topologies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.api.topology import Topology
+from harness.hookspecs import hookimpl
+from harness_plugins.topologies.file import File
+from harness_plugins.topologies.generic import Generic
+from harness_plugins.topologies.regular import Flat, Kary, Knomial
+
+__all__ = ["TOPOLOGIES", "File", "Flat", "Generic", "Kary", "Knomial", "harness_topologies"]
+
+TOPOLOGIES: Mapping[str, type[Topology]] = {
+    "flat": Flat,
+    "kary": Kary,
+    "knomial": Knomial,
+    "generic": Generic,
+    "file": File,
+}
+
+
+@hookimpl
+def harness_topologies() -> Mapping[str, type[Topology]]:
+    """Kinds for `case.topology`."""
+    return TOPOLOGIES
