@@ -1,0 +1,37 @@
+"""The testbed `local`: logical hosts on this machine, all of them on the loopback address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.testbeds.ray_adapter import RayNode
+from harness.testbeds.testbed import RayTestbed, Session
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Local(RayTestbed):
+    """hosts: how many logical hosts, each with an agent of its own. num_cpus: what Ray may hand out to tasks (agents take
+    none). ray_address: host:port of a Ray on this machine to join; "" starts one that ends with the run. start_timeout_s:
+    how long Ray, and then the agents, may take to come up."""
+
+    hosts: int = 4
+    num_cpus: int = 2
+    ray_address: str = ""
+    start_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.hosts < 1:
+            raise ValueError(f"hosts = {self.hosts}: a testbed needs at least one host")
+        if self.num_cpus < 1:
+            raise ValueError(f"num_cpus = {self.num_cpus}: Ray needs at least one")
+
+    def _connect(self, session: Session) -> Sequence[tuple[RayNode, str, str]]:
+        if self.ray_address:
+            session.client.join(self.ray_address, None, session.mark, self.start_timeout_s)
+        else:
+            session.client.start(session.base, self.num_cpus, session.mark, self.start_timeout_s)
+        here = session.client.nodes(self.start_timeout_s)[0]
+        return [(here, _LOOPBACK, str(session.base))] * self.hosts

@@ -1,0 +1,207 @@
+"""The one real loop: poll -> receive -> tick -> send, around a pure node."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.api.testbed import DeploymentSpec
+from harness.api.transport import Endpoint, Link
+from harness.core.actions import CONNECT, SEND
+from harness.core.backend import BackEnd
+from harness.core.frontend import FrontEnd
+from harness.core.node import Node
+from harness.core.tree import Role
+from harness.testbeds.recorder import Recorder
+from harness.testbeds.traps import Traps
+
+#: How often the control descriptor is looked at, samples are written and progress is told.
+_CHORES_S = 0.1
+_PROGRESS_S = 0.25
+_MANY_SAMPLES = 4096
+
+monotonic = time.monotonic
+
+
+@dataclass(frozen=True)
+class NodeBoot:
+    """What a started node process has: its id, the trial, its endpoint (already listening where it must), everybody's
+    addresses, the trial's epoch on this host's monotonic clock, a socket from which commands come as JSON lines (its end of
+    file means that the agent is gone), a function that reports an event, and a directory of its own trial."""
+
+    node: int
+    spec: DeploymentSpec
+    endpoint: Endpoint
+    addresses: Mapping[int, str]
+    epoch_s: float
+    control_fd: int
+    report: Callable[[dict[str, Any]], None]
+    scratch: Path
+
+
+def run_node(boot: NodeBoot) -> int:
+    """Run the node until the run ends; return the process's exit status. What the application raises comes out of here."""
+    loop = Loop(boot)
+    try:
+        return loop.run()
+    finally:
+        loop.close()
+
+
+def make_node(boot: NodeBoot) -> Node:
+    """The node with its application."""
+    spec, now = boot.spec, monotonic()
+    me = spec.tree.nodes[boot.node]
+    if me.role is Role.FRONT_END:
+        front = spec.workload.front_end(spec.context)
+        return FrontEnd(spec.tree, spec.settings, spec.filters, spec.down_filters, front, now)
+    if me.rank is not None:
+        back = spec.workload.back_end(spec.context, me.rank)
+        return BackEnd(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, back, now)
+    return Node(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, now)
+
+
+class Loop:
+    """Connects one node with its endpoint; it is the endpoint's Sink. A link is the node's name for a connection."""
+
+    def __init__(self, boot: NodeBoot) -> None:
+        self.boot = boot
+        self.endpoint = boot.endpoint
+        self.node = make_node(boot)
+        self.receive = self.node.receive
+        self.traps = Traps(self.node, boot.spec.injections, boot.report)
+        self.recorder: Recorder | None = None
+        if isinstance(self.node, FrontEnd):
+            boot.scratch.mkdir(parents=True, exist_ok=True)
+            self.recorder = Recorder(boot.scratch)
+        self.control = socket.socket(fileno=boot.control_fd)
+        self.control.setblocking(False)
+        self.commands = b""
+        self.next_chores = self.next_progress = 0.0
+
+    # -- Sink ------------------------------------------------------------------------------------------------------------
+
+    def on_link(self, link: Link, initiated: bool) -> None:
+        self.node.link_up(link, link.peer, initiated, monotonic())
+
+    def on_frame(self, link: Link, frame: memoryview) -> None:
+        self.receive(link, frame, monotonic())
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        self.node.link_lost(link, reason, monotonic())
+
+    def on_writable(self, link: Link) -> None:
+        self.node.writable(link, monotonic())
+
+    def on_refused(self, peer: int, reason: str) -> None:
+        self.node.refused(peer, reason, monotonic())
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        node, out, poll, advance = self.node, self.node.out, self.endpoint.poll, self.node.advance
+        now = monotonic()
+        node.start(now)
+        self._carry_out()
+        due = 0.0
+        while out.exit is None:
+            if node.rearm:
+                node.rearm = False
+                due = min(node.deadline(), self.next_chores)
+            poll(due - now if due > now else 0.0, self)
+            now = monotonic()
+            if now >= due:
+                if now >= node.deadline():
+                    node.tick(now)
+                node.rearm = True
+            advance(now)
+            if out.actions:
+                self._carry_out()
+            if out.events:
+                self._report()
+            if self.traps:
+                self.traps.check()
+            if now >= self.next_chores and not self._chores(now):
+                return 1
+        self._carry_out()
+        self._report()
+        return out.exit[0]
+
+    def _carry_out(self) -> None:
+        node = self.node
+        while node.out.actions:
+            todo, node.out.actions = node.out.actions, []
+            for op, a, b in todo:
+                if op is SEND:
+                    if self.traps:
+                        self.traps.flushing(a, b)
+                    if not a.send(b):
+                        node.blocked(a)
+                elif op is CONNECT:
+                    self._connect(a)
+                else:
+                    a.close()
+
+    def _connect(self, peer: int) -> None:
+        address = self.boot.addresses.get(peer, "")
+        if address:
+            self.endpoint.connect(peer, address, self.boot.spec.settings.connect_timeout_s)
+        else:
+            self.node.refused(peer, "it has no address", monotonic())
+
+    def _report(self) -> None:
+        events, self.node.out.events = self.node.out.events, []
+        for event in events:
+            self.boot.report(event)
+
+    # -- now and then -----------------------------------------------------------------------------------------------------
+
+    def _chores(self, now: float) -> bool:
+        """Commands, samples, progress. False where the agent is gone."""
+        self.next_chores = now + _CHORES_S
+        if isinstance(self.node, FrontEnd):
+            self._write_samples(self.node)
+            if now >= self.next_progress:
+                self.next_progress = now + _PROGRESS_S
+                alive = len(self.node.tree.nodes) - len(self.node.membership.dead) - len(self.node.membership.suspects)
+                self.boot.report({"kind": "progress", "waves": self.node.results.delivered, "alive": alive})
+        return self._commands()
+
+    def _write_samples(self, node: FrontEnd) -> None:
+        samples, node.context.samples = node.context.samples, []
+        if samples and self.recorder is not None:
+            self.recorder.write(samples, self.boot.epoch_s)
+            self.recorder.flush()
+
+    def _commands(self) -> bool:
+        while True:
+            try:
+                data = self.control.recv(1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.commands += data
+            *lines, self.commands = self.commands.split(b"\n")
+            if any(json.loads(line)["cmd"] == "stop" for line in lines):
+                self._stop()
+
+    def _stop(self) -> None:
+        """The agent wants us to end: the front-end closes the tree in order, the others follow it."""
+        if isinstance(self.node, FrontEnd):
+            self.node.finish(False, "stopped by the harness")
+        elif self.node.out.exit is None:
+            self.node.out.exit = (0, "stopped by the harness")
+
+    def close(self) -> None:
+        """Write what is left and let go of everything."""
+        if isinstance(self.node, FrontEnd) and self.recorder is not None:
+            self._write_samples(self.node)
+            self.recorder.close()
+        self.endpoint.close()
+        self.control.detach()

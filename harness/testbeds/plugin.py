@@ -1,0 +1,16 @@
+"""The built-in testbeds, registered as any plugin's are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.api.testbed import Testbed
+from harness.hookspecs import hookimpl
+from harness.testbeds.cluster import Cluster
+from harness.testbeds.local import Local
+
+
+@hookimpl
+def harness_testbeds() -> Mapping[str, type[Testbed]]:
+    """local: Ray on this machine; cluster: an existing Ray cluster."""
+    return {"local": Local, "cluster": Cluster}
