@@ -1,0 +1,286 @@
+"""The workload `reduce-stream`: every back-end offers wave after wave, the front-end takes the reductions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.api.errors import UsageError
+from harness.api.records import Check, TrialRecord
+from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
+from harness.core.apps import BackEndHandle, FrontEndHandle
+from harness.core.filters import Items
+from harness.core.ranks import EMPTY, RankSet
+from harness.core.spec import Recovery, Result, StreamSpec, Sync
+from harness_workloads.common import FOR_EVER, BackEndBase, FrontEndBase, everybody, stream_spec
+from harness_workloads.elements import Elements
+from harness_workloads.oracle import ARITHMETIC, observe
+from harness_workloads.values import DTYPES, SMALL, Source, Values, value_bits
+
+#: Filters that take no arrays of numbers, and what to use instead.
+_REFUSED = {
+    "classes": 'it takes counts by class; use the workload "trace-classes"',
+    "union": "it takes lists of members; use a filter of numbers such as sum, min or concat",
+    "null": "it does not merge; use a filter of numbers such as sum, min or concat",
+}
+_MOST_UNEVEN = 20
+_USUAL = StreamSpec(name="", members=EMPTY, filter="")
+#: At a limited rate, a back-end wakes at most so often and offers what has become due.
+_TICK_S = 0.0005
+
+
+@dataclass(frozen=True)
+class ReduceStream:
+    """Waves as fast as the credit allows, or at a given rate, reduced on the way up and checked one by one.
+
+    item: the type of an element (i64, f64, f32, i32). shape: of one item, [] for a scalar; or item_bytes, a vector of so many
+    bytes. waves: how many; 0: until duration_s is over. rate: waves a second from each back-end, 0 = no limit. window_waves,
+    window_bytes, chunk_bytes: of the stream, 0 = the default. streams: how many at once. members: the ranks that take part,
+    [] = all. settle_s: how long a `compose` stream may wait at its end for back-ends that are still being adopted.
+    """
+
+    item: str = "i64"
+    shape: tuple[int, ...] = ()
+    item_bytes: int = 0
+    waves: int = 0
+    duration_s: float = 0.0
+    rate: float = 0.0
+    window_waves: int = 0
+    window_bytes: int = 0
+    chunk_bytes: int = 0
+    streams: int = 1
+    members: tuple[int, ...] = ()
+    settle_s: float = 3.0
+
+    def filters(self, chosen: str) -> tuple[str, ...]:
+        """The case's filter, sum where it names none."""
+        return (chosen or "sum",)
+
+    def mistakes(self, chosen: str) -> list[str]:
+        """See Workload.mistakes."""
+        found = []
+        filter_ = chosen or "sum"
+        if filter_ in _REFUSED:
+            found.append(f"filter: reduce-stream cannot use '{filter_}': {_REFUSED[filter_]}")
+        if self.item not in DTYPES:
+            return [*found, f"item: unknown type '{self.item}'; one of {', '.join(DTYPES)}"]
+        size = np.dtype(DTYPES[self.item]).itemsize
+        if any(n < 1 for n in self.shape):
+            found.append(f"shape: {list(self.shape)} has an extent below 1; leave it out for a scalar")
+        if self.item_bytes and self.shape:
+            found.append("item_bytes: give either item_bytes or shape, not both")
+        if self.item_bytes < 0 or self.item_bytes % size:
+            found.append(f"item_bytes: {self.item_bytes} is no positive multiple of the {size} bytes of {self.item}")
+        if filter_ not in ARITHMETIC and self.elements > SMALL:
+            found.append(f"shape: at most {SMALL} elements with filter '{filter_}'; larger items need sum, average, min or max")
+        if (self.waves > 0) == (self.duration_s > 0):
+            found.append("waves: give a number of waves or duration_s, one of the two")
+        for key in ("waves", "duration_s", "rate", "window_waves", "window_bytes", "chunk_bytes", "settle_s"):
+            if getattr(self, key) < 0:
+                found.append(f"{key}: {getattr(self, key)} is negative; leave it out for the default")
+        if not 1 <= self.streams <= 1000:
+            found.append(f"streams: {self.streams} must be between 1 and 1000")
+        if len(set(self.members)) != len(self.members) or any(r < 0 for r in self.members):
+            found.append(f"members: {list(self.members)} must be different ranks, counted from 0")
+        return found
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one item."""
+        return (self.item_bytes // np.dtype(DTYPES[self.item]).itemsize,) if self.item_bytes else self.shape
+
+    @property
+    def elements(self) -> int:
+        """Elements in one item."""
+        return int(np.prod(self.item_shape, dtype=np.int64)) if self.item_shape else 1
+
+    @property
+    def window(self) -> int:
+        """Waves that may be on the way on one link."""
+        item = self.elements * np.dtype(DTYPES[self.item]).itemsize
+        waves, held = self.window_waves or _USUAL.window_waves, self.window_bytes or _USUAL.window_bytes
+        return max(2, min(waves, -(-held // item)))
+
+    def communicator(self, context: TrialContext) -> RankSet:
+        """The ranks that take part. Raises UsageError where the tree has no such ranks, or too many for the item's type."""
+        ranks = everybody(context)
+        wanted = RankSet.of(self.members) if self.members else ranks
+        if not wanted.issubset(ranks):
+            raise UsageError(f"members: ranks {wanted - ranks} do not exist; the tree has ranks {ranks}")
+        try:
+            value_bits(self.item, self.filters(context.filter)[0], len(ranks))
+        except ValueError as error:
+            raise UsageError(f"item: {error}") from error
+        return wanted
+
+    def values(self, context: TrialContext, index: int) -> Values:
+        """What the ranks contribute to the workload's stream number `index`."""
+        filter_ = self.filters(context.filter)[0]
+        return Values(context.seed, index, len(everybody(context)), self.item, filter_, self.elements)
+
+    def front_end(self, context: TrialContext) -> FrontEndApp:
+        """See Workload.front_end. Raises UsageError as `communicator` does."""
+        return _FrontEnd(self, context)
+
+    def back_end(self, context: TrialContext, rank: int) -> BackEndApp:
+        """See Workload.back_end."""
+        return _BackEnd(self, context, rank)
+
+    def check(self, record: TrialRecord, context: TrialContext, expect: str) -> Check:
+        """See Workload.check, and harness_workloads.audit for what is looked at."""
+        from harness_workloads.audit import audit  # here, so that back-ends do not load it
+
+        return audit(self, record, context, expect)
+
+
+class _FrontEnd(FrontEndBase):
+    def __init__(self, workload: ReduceStream, context: TrialContext) -> None:
+        self.workload = workload
+        self.context = context
+        self.members = workload.communicator(context)
+        self.filter = workload.filters(context.filter)[0]
+        self.waiting: set[int] = set()
+        self.elements: dict[int, Elements] = {}
+        self.reached: dict[int, RankSet] = {}
+        self.uneven = 0
+        self.settling = False
+        self.heard = True
+        self.finished = False
+        self.patient = context.sync is Sync.DO_NOT_WAIT
+        self.whole = self.filter in ARITHMETIC and workload.elements > 1
+        self.end = workload.waves or FOR_EVER
+
+    def start(self, fe: FrontEndHandle) -> None:
+        """Open the streams."""
+        w = self.workload
+        for index in range(w.streams):
+            spec = stream_spec(
+                self.context,
+                f"reduce-{index}",
+                self.members,
+                self.filter,
+                dtype=DTYPES[w.item],
+                item_shape=w.item_shape,
+                window_waves=w.window_waves,
+                window_bytes=w.window_bytes,
+                chunk_bytes=w.chunk_bytes,
+                params=(("index", index),),
+            )
+            stream = fe.open_stream(spec)
+            fe.note("stream", stream=stream, index=index)
+            fe.expect(stream, self.end)
+            self.waiting.add(stream)
+            self.elements[stream] = Elements(w.values(self.context, index))
+            self.reached[stream] = EMPTY
+        if w.duration_s:
+            fe.call_at(fe.now + w.duration_s)
+        elif self.context.recovery is not Recovery.REPLAY:
+            fe.call_at(fe.now + self.context.deadline_s)
+
+    def on_result(self, fe: FrontEndHandle, result: Result) -> None:
+        """Record; the check comes afterwards."""
+        if self.finished:  # what was on its way when the run ended: the final state has been told already
+            return
+        self.heard = True
+        stream, values = result.stream, result.values
+        fe.record(stream, result.first, observe(self.filter, values), result.contributors, result.complete, result.granted_s)
+        if self.whole and isinstance(values, np.ndarray):
+            self._look_inside(fe, result, values)
+        if result.first + result.count >= self.end and stream in self.waiting:
+            self._at_the_end(fe, result)
+
+    def _look_inside(self, fe: FrontEndHandle, result: Result, values: Any) -> None:
+        for odd in self.elements[result.stream].odd(result.first, values, result.contributors):
+            self.uneven += 1
+            if self.uneven <= _MOST_UNEVEN:
+                fe.note("uneven", stream=result.stream, contributors=list(result.contributors), **odd._asdict())
+
+    def _at_the_end(self, fe: FrontEndHandle, result: Result) -> None:
+        reached = self.reached[result.stream] = self.reached[result.stream] | result.contributors
+        everyone = (self.members & fe.alive).issubset(reached)
+        if self.patient and not everyone:
+            return
+        self.waiting.discard(result.stream)
+        if self.waiting:
+            return
+        if self.context.recovery is Recovery.COMPOSE and not everyone and self.workload.settle_s and not self.settling:
+            self.settling = True  # adopted back-ends still bring their state
+            fe.call_at(fe.now + self.workload.settle_s)
+        else:
+            self._finish(fe)
+
+    def on_timer(self, fe: FrontEndHandle) -> None:
+        """The duration is over, or the adopted have had their time, or the last waves went down with a node for good."""
+        if self.heard and not self.settling and not self.workload.duration_s:
+            self.heard = False
+            fe.call_at(fe.now + self.context.deadline_s)
+        else:
+            self._finish(fe)
+
+    def on_membership(self, fe: FrontEndHandle, dead: RankSet) -> None:
+        """Where only the dead have not said their last, that was it."""
+        super().on_membership(fe, dead)
+        if self.settling and all((self.members & fe.alive).issubset(r) for r in self.reached.values()):
+            self._finish(fe)
+        if self.patient and self.waiting:
+            alive = self.members & fe.alive
+            self.waiting = {s for s in self.waiting if not self.reached[s] or not alive.issubset(self.reached[s])}
+            if not self.waiting:
+                self._finish(fe)
+
+    def _finish(self, fe: FrontEndHandle) -> None:
+        self.finished = True
+        for stream in self.elements:
+            state = fe.state(stream) if self.context.recovery is Recovery.COMPOSE else None
+            if state is not None:
+                fe.note("final-state", stream=stream, value=_plain(state))
+        if self.uneven:
+            fe.note("uneven-items", count=self.uneven)
+        fe.finish()
+
+
+def _plain(state: Items) -> Any:
+    """The state of one wave as plain values, at most SMALL elements of it."""
+    if isinstance(state, np.ndarray):
+        return state[0].tolist() if state[0].size <= SMALL else state[0].reshape(-1)[:SMALL].tolist()
+    return state[0]
+
+
+class _BackEnd(BackEndBase):
+    def __init__(self, workload: ReduceStream, context: TrialContext, rank: int) -> None:
+        self.workload = workload
+        self.context = context
+        self.rank = rank
+        self.sources: dict[int, Source] = {}
+        self.opened_s: dict[int, float] = {}
+        self.due_s: dict[int, float] = {}
+        self.end = workload.waves or FOR_EVER
+
+    def on_open(self, be: BackEndHandle, stream: int, spec: StreamSpec) -> None:
+        """Prepare what this rank offers."""
+        index = dict(spec.params)["index"]
+        self.sources[stream] = Source(self.workload.values(self.context, index), self.rank, spec.item_shape)
+        self.opened_s[stream] = be.now
+
+    def produce(self, be: BackEndHandle, stream: int, first: int, at_most: int) -> Items | None:
+        """The next waves, as many as are due."""
+        if first + at_most > self.end:
+            at_most = self.end - first
+        rate = self.workload.rate
+        if rate:
+            since = self.opened_s[stream]
+            due = int((be.now - since) * rate + 1e-6) + 1
+            if first + at_most >= due:
+                at_most = due - first
+                self.due_s[stream] = max(since + due / rate, be.now + _TICK_S)
+                be.call_at(min(t for t in self.due_s.values() if t > be.now))
+        return self.sources[stream].make(first, at_most) if at_most > 0 else None
+
+    def on_close(self, be: BackEndHandle, stream: int) -> None:
+        """Forget the stream."""
+        self.sources.pop(stream, None)
+        self.due_s.pop(stream, None)
+
+

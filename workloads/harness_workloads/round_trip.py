@@ -1,0 +1,329 @@
+"""The workload `round-trip`: a request is multicast to all back-ends, and their answers come back as one reduction."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from harness.api.errors import UsageError
+from harness.api.records import Check, TrialRecord, Violation
+from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
+from harness.core.apps import BackEndHandle, FrontEndHandle
+from harness.core.filters import Items
+from harness.core.ranks import RankSet
+from harness.core.spec import QuorumLost, Result, StreamError, StreamSpec, Sync
+from harness_workloads import common, decode
+from harness_workloads.common import BackEndBase, FrontEndBase, everybody, stream_spec
+from harness_workloads.coverage import CLOCK_SLACK_S
+from harness_workloads.decode import Wrong
+from harness_workloads.oracle import ARITHMETIC, Arithmetic, observe
+from harness_workloads.values import Array, Source, Values, scrambled
+
+#: A request: its number, and the secret that the answers depend on. Padding may follow.
+_REQUEST = struct.Struct("<QQ")
+_MOST_EXPLAINED = 200
+_NEAR = 64
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Request and reply: a multicast down, a reduction up, each answer checked.
+
+    requests: how many are measured; 0: until duration_s is over. warm_up: how many more go before them, checked but not
+    recorded. outstanding: how many may be on the way at once (1: closed loop). payload_bytes: the size of a request.
+    on_error: what a request that ends in a typed error (its deadline passed) does to the run: stop or continue.
+    """
+
+    requests: int = 0
+    duration_s: float = 0.0
+    warm_up: int = 100
+    outstanding: int = 1
+    payload_bytes: int = _REQUEST.size
+    on_error: Literal["stop", "continue"] = "stop"
+
+    def filters(self, chosen: str) -> tuple[str, ...]:
+        """The case's filter, sum where it names none."""
+        return (chosen or "sum",)
+
+    def mistakes(self, chosen: str) -> list[str]:
+        """See Workload.mistakes."""
+        found = []
+        if chosen and chosen not in ARITHMETIC:
+            found.append(f"filter: round-trip cannot check '{chosen}'; use one of {', '.join(ARITHMETIC)}")
+        if (self.requests > 0) == (self.duration_s > 0):
+            found.append("requests: give a number of requests or duration_s, one of the two")
+        if min(self.requests, self.duration_s, self.warm_up) < 0:
+            found.append("requests, duration_s and warm_up cannot be negative")
+        if not 1 <= self.outstanding <= 4096:
+            found.append(f"outstanding: {self.outstanding} must be between 1 and 4096")
+        if not _REQUEST.size <= self.payload_bytes <= 1 << 20:
+            found.append(f"payload_bytes: {self.payload_bytes} must be between {_REQUEST.size} and {1 << 20}")
+        return found
+
+    def values(self, context: TrialContext, index: int = 0) -> Values:
+        """What the ranks answer on stream number `index` (0: measured, 1: warm-up); the wave of a request is its token here."""
+        return Values(context.seed, index, len(everybody(context)), "i64", self.filters(context.filter)[0])
+
+    def front_end(self, context: TrialContext) -> FrontEndApp:
+        """See Workload.front_end. Raises UsageError where answers would come one by one."""
+        if context.sync is Sync.DO_NOT_WAIT:
+            raise UsageError("sync: round-trip needs one answer a request; use wait-for-all or time-out, not do-not-wait")
+        return _FrontEnd(self, context)
+
+    def back_end(self, context: TrialContext, rank: int) -> BackEndApp:
+        """See Workload.back_end."""
+        return _BackEnd(self, context, rank)
+
+    def check(self, record: TrialRecord, context: TrialContext, expect: str) -> Check:
+        """Every measured request has one answer, with what every live back-end had to say to it, and names whoever is
+        missing. A typed error counts as no answer where `expect` is exact."""
+        if not common.started(record):
+            return common.nothing_said("the workload never started, so there is no answer that could be judged")
+        return _Audit(self, record, context, expect).judge()
+
+
+def tokens(values: Values, numbers: Array) -> Array:
+    """The secret of each request of a stream: 62 bits that do not follow from its neighbours'. Shape (n,), int64."""
+    return (scrambled((values.seed ^ values.stream << 60) & 0xFFFFFFFFFFFFFFFF, numbers) >> np.uint64(2)).astype(np.int64)
+
+
+class _FrontEnd(FrontEndBase):
+    """Warm-up requests have a stream of their own, so that the recorded waves of the other count from 0."""
+
+    def __init__(self, workload: RoundTrip, context: TrialContext) -> None:
+        self.workload = workload
+        self.context = context
+        self.filter = workload.filters(context.filter)[0]
+        self.over = False
+        self.padding = bytes(workload.payload_bytes - _REQUEST.size)
+
+    def start(self, fe: FrontEndHandle) -> None:
+        """Open the first stream and send the first requests."""
+        if self.workload.duration_s:
+            fe.call_at(fe.now + self.workload.duration_s)
+        if self.workload.warm_up:
+            self._open(fe, 1, self.workload.warm_up)
+        else:
+            self._open(fe, 0, self.workload.requests or common.FOR_EVER)
+
+    def _open(self, fe: FrontEndHandle, index: int, requests: int) -> None:
+        self.index, self.end = index, requests
+        self.sent = self.answered = self.drawn = 0
+        self.sent_s: deque[float] = deque()
+        self.coming: deque[int] = deque()
+        self.values = self.workload.values(self.context, index)
+        name = "warm-up" if index else "round-trip"
+        params = (("index", index),)
+        self.stream = fe.open_stream(stream_spec(self.context, name, everybody(self.context), self.filter, params=params))
+        fe.note("stream", stream=self.stream, index=index)
+        self._send(fe)
+
+    def _send(self, fe: FrontEndHandle) -> None:
+        before = self.sent
+        while self.sent < self.end and self.sent - self.answered < self.workload.outstanding and not self.over:
+            if not fe.send(self.stream, _REQUEST.pack(self.sent, self._token()) + self.padding):
+                break
+            self.coming.popleft()
+            self.sent_s.append(fe.now)
+            self.sent += 1
+        if self.sent > before:
+            fe.expect(self.stream, self.sent)
+        elif self.answered >= self.sent and (self.over or self.sent >= self.end):
+            self._ended(fe)
+
+    def _ended(self, fe: FrontEndHandle) -> None:
+        if self.index:
+            fe.close_stream(self.stream)
+            self._open(fe, 0, self.workload.requests or common.FOR_EVER)
+        else:
+            fe.note("requests", sent=self.sent)
+            fe.finish()
+
+    def _token(self) -> int:
+        if not self.coming:
+            self.coming.extend(tokens(self.values, np.arange(self.drawn, self.drawn + 1024)).tolist())
+            self.drawn += 1024
+        return self.coming[0]
+
+    def on_result(self, fe: FrontEndHandle, result: Result) -> None:
+        """Record each answer with the time at which its request went out, and send the next."""
+        if result.stream != self.stream:
+            return
+        heads = observe(self.filter, result.values)
+        for i in range(result.count):
+            wave, sent_s = result.first + i, result.granted_s
+            while self.answered <= wave and self.sent_s:
+                sent_s = self.sent_s.popleft()
+                self.answered += 1
+            if self.index == 0:
+                fe.record(self.stream, wave, heads[i : i + 1], result.contributors, result.complete, sent_s)
+            else:
+                self._look(fe, wave, heads[i : i + 1], result.contributors)
+        self._send(fe)
+
+    def _look(self, fe: FrontEndHandle, wave: int, head: Array, contributors: RankSet) -> None:
+        wanted = Arithmetic(self.values).expected(list(contributors), tokens(self.values, np.array([wave])))
+        if wanted[0] != head[0]:
+            fe.note("warm-up-wrong", wave=wave, value=head[0].item(), wanted=wanted[0].item())
+
+    def on_error(self, fe: FrontEndHandle, error: StreamError) -> None:
+        """Note it; stop, or go on with the next request."""
+        if self.workload.on_error == "stop" or isinstance(error, QuorumLost):
+            super().on_error(fe, error)
+            return
+        common.note_error(fe, error)
+        if error.stream != self.stream:
+            return
+        while self.answered <= error.wave and self.sent_s:
+            self.sent_s.popleft()
+            self.answered += 1
+        self._send(fe)
+
+    def on_writable(self, fe: FrontEndHandle, stream: int) -> None:
+        """Send what was held back."""
+        if stream == self.stream:
+            self._send(fe)
+
+    def on_timer(self, fe: FrontEndHandle) -> None:
+        """The duration is over: no new requests."""
+        self.over = True
+        self._send(fe)
+
+
+class _BackEnd(BackEndBase):
+    def __init__(self, workload: RoundTrip, context: TrialContext, rank: int) -> None:
+        self.workload, self.context, self.rank = workload, context, rank
+        self.sources: dict[int, Source] = {}
+        self.asked: dict[int, deque[tuple[int, int]]] = {}
+
+    def on_open(self, be: BackEndHandle, stream: int, spec: StreamSpec) -> None:
+        """Prepare the answers."""
+        self.sources[stream] = Source(self.workload.values(self.context, dict(spec.params)["index"]), self.rank, ())
+        self.asked[stream] = deque()
+
+    def on_message(self, be: BackEndHandle, stream: int, payload: bytes) -> None:
+        """A request."""
+        self.asked[stream].append(_REQUEST.unpack_from(payload))
+
+    def produce(self, be: BackEndHandle, stream: int, first: int, at_most: int) -> Items | None:
+        """Answers to the requests that came, in their order."""
+        asked = self.asked[stream]
+        if not asked:
+            return None
+        due: list[int] = []
+        while asked and len(due) < at_most:
+            number, token = asked.popleft()
+            if number != first + len(due):
+                be.note("request-out-of-order", rank=be.rank, number=number, wave=first + len(due))
+            due.append(token)
+        return self.sources[stream].answer(due)
+
+    def on_close(self, be: BackEndHandle, stream: int) -> None:
+        """Forget the stream."""
+        self.sources.pop(stream, None)
+        self.asked.pop(stream, None)
+
+
+class _Audit:
+    def __init__(self, workload: RoundTrip, record: TrialRecord, context: TrialContext, expect: str) -> None:
+        self.workload, self.record, self.context, self.expect = workload, record, context, expect
+        self.members = everybody(context)
+        self.struck_s = common.struck(record)
+        self.counts: Counter[str] = Counter(
+            dict.fromkeys(("waves", "delivered", "partial", "lost", "duplicated", "mixed", "errors"), 0)
+        )
+
+    def judge(self) -> Check:
+        rows, record = self.record.samples, self.record
+        found = common.last_words(record)
+        waves = np.repeat(rows["first"].astype(np.int64), rows["count"])
+        self.counts["waves"] = len(waves)
+        found += self._each_once(waves)
+        for i in np.unique(rows["contributors"]):
+            mine = np.repeat(rows["contributors"] == i, rows["count"])
+            found += self._named(record.contributor_sets[int(i)], rows[rows["contributors"] == i])
+            found += self._contents(sorted(record.contributor_sets[int(i)]), waves[mine], record.observed[mine])
+        for note in common.notes(record, "warm-up-wrong"):
+            text = f"warm-up request {note['wave']}: the answer is {note['value']}, not {note['wanted']}"
+            found.append(Violation("mixed", text, None, int(note["wave"])))
+        for note in common.notes(record, "request-out-of-order"):
+            text = f"rank {note['rank']} got request {note['number']} where {note['wave']} was next"
+            found.append(Violation("mixed", text, int(note["rank"]), int(note["wave"])))
+        good = f"{self.counts['waves']:,} requests, each answered once by {self.counts['delivered']:,} contributions in all"
+        if self.counts["errors"]:
+            good += f"; {self.counts['errors']:,} ended in a typed error"
+        return common.verdict(good, self.counts, found)
+
+    def _each_once(self, waves: Array) -> list[Violation]:
+        measured = [s for s, noted in common.stream_ids(self.record).items() if noted["index"] == 0]
+        errors = {int(n["wave"]) for n in common.notes(self.record, "request-error") if n["stream"] in measured}
+        self.counts["errors"] = len(errors)
+        seen, times = np.unique(waves, return_counts=True)
+        found = [
+            Violation("duplicated", f"request {w} was answered {n} times", None, int(w))
+            for w, n in zip(seen[times > 1], times[times > 1], strict=True)
+        ]
+        self.counts["duplicated"] += int((times - 1).sum()) * len(self.members)
+        sent = [int(n["sent"]) for n in common.notes(self.record, "requests")]
+        last = sent[-1] if sent else int(seen[-1]) + 1 if len(seen) else 0
+        silent = np.setdiff1d(np.arange(self.workload.requests or last), seen)
+        excused = errors if self.expect != "exact" else set()
+        for wave in silent.tolist():
+            if wave not in excused:
+                how = "ended in a typed error" if wave in errors else "was never answered"
+                found.append(Violation("missing", f"request {wave} {how}", None, wave))
+        return found
+
+    def _named(self, contributors: RankSet, rows: Array) -> list[Violation]:
+        """Whether whoever is missing had been hit before."""
+        self.counts["delivered"] += len(contributors) * int(rows["count"].sum())
+        missing, first = self.members - contributors, int(rows["first"][0])
+        if missing:
+            self.counts["partial"] += int(rows["count"].sum())
+        found = []
+        if not np.all((rows["complete"] != 0) == (not missing)):
+            found.append(Violation("misnamed", f"request {first}: completeness and contributors {contributors} disagree"))
+        for rank in missing:
+            hit_s = self.struck_s.get(rank, float("inf")) - CLOCK_SLACK_S
+            early = rows[rows["t_s"] < hit_s]
+            self.counts["lost"] += len(early)
+            if len(early) and self.expect == "exact" and common.strict(self.context):
+                wave = int(early["first"][0])
+                text = f"rank {rank} is not in {len(early)} answers from request {wave} on, though alive"
+                found.append(Violation("lost", text, rank, wave))
+        return found
+
+    def _contents(self, ranks: list[int], waves: Array, seen: Array) -> list[Violation]:
+        values = self.workload.values(self.context)
+        oracle = Arithmetic(values)
+        keys = tokens(values, waves)
+        wanted = oracle.expected(ranks, keys) if ranks else np.zeros(len(waves))
+        found: list[Violation] = []
+        for j in np.flatnonzero(seen != wanted):
+            if len(found) >= _MOST_EXPLAINED:
+                self.counts["mixed"] += 1
+                continue
+            wrong = Wrong(int(keys[j]), tuple(ranks), seen[j].item(), wanted[j].item())
+            finding = self._explain(oracle, wrong, int(waves[j]))
+            self.counts[finding.what if finding.what in ("lost", "duplicated") else "mixed"] += max(1, len(finding.ranks))
+            found.append(replace(finding.violation(int(waves[j])), message=f"request {waves[j]}: {finding.story}"))
+        return found
+
+    def _explain(self, oracle: Arithmetic, wrong: Wrong, wave: int) -> decode.Finding:
+        """As for a stream; the waves near by are those of the requests before and after."""
+        finding = decode.explain(oracle, self.context.tree, wrong)
+        if finding.what != "unexpected" or oracle.filter != "sum":
+            return finding
+        near = np.arange(max(0, wave - _NEAR), wave + _NEAR)
+        keys = tokens(oracle.values, near)
+        for rank in wrong.ranks:
+            own = oracle.values.column(rank, np.array([wrong.wave]))
+            changed = np.int64(wrong.wanted) + (oracle.values.column(rank, keys) - own)
+            hits = near[(changed == wrong.value) & (near != wave)]
+            if len(hits):
+                return decode.Finding("mixed", (rank,), f"holds what rank {rank} answered to request {hits[0]}")
+        return finding
