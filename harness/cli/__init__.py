@@ -1,0 +1,154 @@
+"""The command line: parses, prints, and turns outcomes into exit codes.
+
+Heavy things are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from harness import __version__
+from harness.api.errors import ExitCode
+from harness.cli.common import DEBUG_VARIABLE, command, error_text
+
+EXIT_CODES = """Exit codes: 0 passed; 2 the suite or the command line is wrong; 10 regression; 11 inconclusive; 12 a correctness
+or recovery check failed; 13 the infrastructure failed, and nothing is said about the system under test."""
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Benchmarks and fault injection for tree-based overlay networks.",
+    epilog=EXIT_CODES.replace("\n", " "),
+)
+plugin_app = typer.Typer(no_args_is_help=True, help="Look at the plugins that are installed, and check one.")
+topology_app = typer.Typer(no_args_is_help=True, help="Look at overlay trees.")
+app.add_typer(plugin_app, name="plugin")
+app.add_typer(topology_app, name="topology")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, all else on standard error.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the expanded matrix and the fault plan; deploy nothing.")]
+Keys = Annotated[list[str] | None, typer.Argument(help="Keys of the kind as key=value, e.g. fanout=4.", show_default=False)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=f"Show tracebacks, as {DEBUG_VARIABLE}=1 does.")] = False,
+) -> None:
+    """Benchmarks and fault injection for tree-based overlay networks."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+@app.command()
+@command
+def run(
+    suite: Annotated[Path, typer.Argument(help="The suite: a TOML file.", show_default=False)],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    results: Annotated[Path, typer.Option(help="The run's directory is made below runs/ in here.")] = Path(),
+    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Run only the cases whose id or name matches.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Use this seed instead of the suite's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Run so many trials of each case instead of the suite's number.")] = None,
+) -> ExitCode:
+    """Run a suite: deploy every case, drive it, inject its faults, judge it, and report."""
+    from harness.cli import runs
+
+    if dry_run:
+        return runs.dry_run(suite, as_json, seed, trials, only)
+    return runs.run(suite, as_json, results, seed, trials, only)
+
+
+@app.command()
+@command
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory, e.g. runs/<name>.", show_default=False)],
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Make the report of an earlier run again, from its directory alone."""
+    from harness.cli import runs
+
+    return runs.report(run_dir, as_json)
+
+
+@plugin_app.command("list")
+@command
+def plugin_list(as_json: AsJson = False) -> ExitCode:
+    """List every kind that suites can use, where it comes from, and the plugins that are broken."""
+    from harness.cli import plugins
+
+    return plugins.show(as_json)
+
+
+@plugin_app.command("check")
+@command
+def plugin_check(
+    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="transport, filter or topology.", show_default=False)],
+    kind: Annotated[str, typer.Argument(help="The kind, e.g. tcp, or a table as in a suite.", show_default=False)],
+    keys: Keys = None,
+    as_json: AsJson = False,
+    seed: Annotated[int, typer.Option(help="For checks with generated data.")] = 0,
+    examples: Annotated[int, typer.Option(help="Generated examples for each law of a filter.")] = 100,
+) -> ExitCode:
+    """Run the conformance checks on one plugin. Exit code 12 where it fails one."""
+    from harness.cli import plugins
+
+    return plugins.check(category, kind, keys or [], as_json, seed, examples)
+
+
+@topology_app.command("show", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command
+def topology_show(
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(help="The kind, a form such as 2:8,4, or a table as in a suite.", show_default=False)],
+    lines: Annotated[int, typer.Option(help="Draw in at most so many lines.", min=3)] = 40,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with plain characters.")] = False,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Draw an overlay tree, with its node, depth and link counts.
+
+    Keys of the kind are options or key=value: `harness topology show kary --fanout 4 --depth 2`, `harness topology show
+    kary fanout=4 depth=2`, `harness topology show 2:8,4`, `harness topology show '{ kind = "flat", back_ends = 8 }'`.
+    """
+    from harness.cli import trees
+
+    return trees.show(kind, ctx.args, lines, ascii_only, as_json)
+
+
+@app.command()
+@command
+def doctor(as_json: AsJson = False) -> ExitCode:
+    """Say what this machine can and cannot do, with the command that would change it."""
+    from harness.cli import checkup
+
+    return checkup.show(as_json)
+
+
+def main() -> NoReturn:
+    """Run the command line; the process ends with one of the documented exit codes."""
+    # numpy's linear algebra, which nothing here uses, would start a thread for every core and let it spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        app(prog_name="harness")
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+    except SystemExit as leaving:
+        known = [int(code) for code in ExitCode]
+        sys.exit(leaving.code if leaving.code in known else 0 if leaving.code is None else ExitCode.INFRASTRUCTURE)
+    except Exception as error:  # the last resort: whatever goes wrong is one message and a documented exit code
+        sys.stderr.write(error_text(error))
+    sys.exit(ExitCode.INFRASTRUCTURE)

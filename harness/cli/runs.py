@@ -1,0 +1,153 @@
+"""`harness run` and `harness report`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.errors import ExitCode, InfrastructureError, UsageError
+from harness.api.fault import Trigger
+from harness.cli.common import print_json, reserved_stdout, warn
+from harness.cli.events import counted
+from harness.registry import Registry, load, plain
+from harness.run.plan import Plan, TrialPlan, load_plan
+from harness.run.tables import Expect
+
+if TYPE_CHECKING:
+    from harness.run.progress import Progress, RunOutcome
+
+#: Columns of a report that is not printed on a terminal.
+WIDTH = 110
+
+
+def run(suite: Path, as_json: bool, results: Path, seed: int | None, trials: int | None, only: str | None) -> ExitCode:
+    """Run a suite and print its report."""
+    registry = _registry()
+    plan = load_plan(suite, registry, seed=seed, trials=trials, only=only)
+    with reserved_stdout() if as_json else nullcontext():
+        outcome = _run(plan, results)
+        text = "" if as_json else _text_report(registry, outcome.run_dir)
+    if as_json:
+        print_json(outcome.document)
+        return outcome.exit_code
+    sys.stdout.write(f"{text.rstrip()}\n\nto see this again: harness report {outcome.run_dir}\n")
+    return outcome.exit_code
+
+
+def _run(plan: Plan, results: Path) -> RunOutcome:
+    from harness.run.runner import run_suite
+
+    with _progress() as progress:
+        return run_suite(plan, results=results, progress=progress, argv=sys.argv)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """What the standard error stream can show: a live display on a terminal, plain lines anywhere else."""
+    if not sys.stderr.isatty():
+        from harness.cli.lines import LineProgress
+
+        yield LineProgress(sys.stderr)
+        return
+    from rich.console import Console
+
+    from harness.cli.live import LiveProgress
+
+    with LiveProgress(Console(stderr=True)) as live:
+        yield live
+
+
+def _text_report(registry: Registry, run_dir: Path) -> str:
+    try:
+        return registry.report(run_dir, _width())[1]
+    except (UsageError, InfrastructureError, OSError) as error:
+        return f"no report can be made: {error}"
+
+
+def _width() -> int:
+    if not sys.stdout.isatty():
+        return WIDTH
+    import shutil
+
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
+def report(run_dir: Path, as_json: bool) -> ExitCode:
+    """Print the report of an earlier run; the exit code is the run's own, as the report finds it."""
+    if not run_dir.is_dir():
+        raise UsageError(f"{run_dir}: no such directory; give a run's directory, as `harness run` prints it at its end")
+    document, text = load().report(run_dir, _width())
+    if as_json:
+        print_json(document)
+    else:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+    return ExitCode(document.get("exit_code", ExitCode.PASSED))
+
+
+def dry_run(suite: Path, as_json: bool, seed: int | None, trials: int | None, only: str | None) -> ExitCode:
+    """Print what a run would do."""
+    plan = load_plan(suite, _registry(), seed=seed, trials=trials, only=only)
+    if as_json:
+        print_json(plan.to_json())
+    else:
+        sys.stdout.write("\n".join(_described(plan)) + "\n")
+    return ExitCode.PASSED
+
+
+def _registry() -> Registry:
+    registry = load()
+    for plugin in registry.broken:
+        warn(f"{plugin.origin} is broken and left out: {plugin.broken}")
+    return registry
+
+
+def _described(plan: Plan) -> Iterator[str]:
+    hosts = counted(plan.hosts, "host") if plan.hosts_known else "as many hosts as the testbed finds"
+    each = f"{counted(len(plan.cases), 'case')} x {counted(plan.suite.trials, 'trial')}"
+    yield f"{plan.suite.name}: {each} = {counted(len(plan.trials), 'trial')}"
+    yield f"testbed {plan.testbed.kind}, {hosts}; seed {plan.suite.seed}"
+    for case in plan.cases:
+        tree = case.tree
+        yield ""
+        yield f"{case.name}"
+        yield f"  id        {case.id}"
+        yield f"  tree      {case.topology.kind}: {len(tree.nodes)} nodes, {len(tree.back_ends)} back-ends, depth {tree.depth}"
+        yield f"  streams   {case.workload.kind} over {case.transport.kind}, filter {', '.join(case.filters) or 'none'}"
+        yield f"  policy    recovery {case.recovery}, sync {case.sync}, accept {case.accept}, deadline {case.deadline_s:g} s"
+        yield f"  expects   {_expected(case.expect)}"
+        for trial in (t for t in plan.trials if t.case is case):
+            yield from _faults(trial)
+
+
+def _expected(expect: Expect) -> str:
+    def words(prefix: str, value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from words(f"{prefix} {key}".strip(), inner)
+        elif value is not None:
+            yield f"{prefix} {value:g}" if isinstance(value, float) else f"{prefix} {value}"
+
+    return ", ".join(words("", plain(expect)))
+
+
+def _faults(trial: TrialPlan) -> Iterator[str]:
+    if not trial.injections:
+        yield f"  trial {trial.index:<4} seed {trial.seed}: no faults"
+        return
+    yield f"  trial {trial.index:<4} seed {trial.seed}:"
+    for act in trial.injections:
+        node = trial.tree.nodes[act.node]
+        victim = f"node {act.node} ({node.role}, depth {node.depth}, host {node.host})"
+        undone = f", undone after {act.undo_after_s:g} s" if act.undo_after_s is not None else ""
+        yield f"    {act.kind}: {act.action} {victim} {_when(act.trigger)}{undone}"
+
+
+def _when(trigger: Trigger) -> str:
+    if trigger.at_s is not None:
+        return f"{trigger.at_s:g} s after the start"
+    if trigger.moment is None:
+        return f"at wave {trigger.at_wave}"
+    return f"at {trigger.moment}" + (f" from wave {trigger.at_wave} on" if trigger.at_wave else "")

@@ -1,0 +1,54 @@
+"""`harness topology show`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from harness.api.errors import ExitCode, UsageError
+from harness.cli.common import print_json
+from harness.cli.spec import spec_of
+from harness.core.render import describe, render
+from harness.core.tree import Tree
+from harness.registry import Category, Mistakes, load
+from harness.run.cases import asked
+
+#: What only the kind `generic` understands: numbers with colons, commas and multipliers.
+_LEVELS = re.compile(r"\d[\dx,]*(:[\dx,]+)*")
+
+
+def show(kind: str, words: Sequence[str], lines: int, ascii_only: bool, as_json: bool) -> ExitCode:
+    """Build a tree, draw it and count it."""
+    spec = {"kind": "generic", "spec": kind} if _LEVELS.fullmatch(kind) and not words else spec_of(kind, words)
+    tree = _built(spec)
+    facts = describe(tree)
+    if as_json:
+        print_json({"topology": spec, **facts, "parents": [n.parent for n in tree.nodes]})
+        return ExitCode.PASSED
+    drawing = render(tree, max_lines=lines, ascii_only=ascii_only or not _can_draw())
+    sys.stdout.write("\n".join([*drawing, "", *_counted(facts)]) + "\n")
+    return ExitCode.PASSED
+
+
+def _built(spec: dict[str, Any]) -> Tree:
+    topology = load().make(Category.TOPOLOGY, spec)
+    mistakes = Mistakes()
+    tree: Tree | None = asked(topology.build, "topology", mistakes)
+    mistakes.raise_if_any()
+    if tree is None:
+        raise UsageError(f"topology: '{spec['kind']}' built nothing")
+    return tree
+
+
+def _counted(facts: dict[str, Any]) -> list[str]:
+    levels = ", ".join(str(n) for n in facts["levels"])
+    return [
+        f"nodes {facts['nodes']}: 1 front-end, {facts['communication']} communication, {facts['back_ends']} back-ends",
+        f"links {facts['links']}, depth {facts['depth']}, largest fan-out {facts['max_fanout']}, nodes by level {levels}",
+    ]
+
+
+def _can_draw() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")

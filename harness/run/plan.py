@@ -1,0 +1,307 @@
+"""The plan of a run: every trial with its tree, seed and faults, fixed before anything starts.
+
+Two runs of the same suite with the same seed have the same plan, whatever the machine.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.api.errors import UsageError
+from harness.api.fault import Injection
+from harness.api.testbed import Testbed
+from harness.api.transport import Transport
+from harness.api.workload import TrialContext, Workload
+from harness.core.filters import DownFilter, Filter
+from harness.core.settings import NodeSettings
+from harness.core.spec import Accept, Recovery, Sync
+from harness.core.tree import Tree
+from harness.registry import Chosen, Mistakes, Registry, plain
+from harness.run.cases import Case, asked, expand, placed
+from harness.run.suite import SuiteFile, read_suite
+from harness.run.tables import Expect, SuiteTable
+
+#: The version of the plan's plain form.
+FORMAT = 1
+MAX_TRIALS = 100_000
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One fresh deployment of a case. `id` is fit for a file name."""
+
+    id: str
+    case: Case
+    index: int
+    seed: int
+    tree: Tree
+    context: TrialContext
+    settings: NodeSettings
+    injections: tuple[Injection, ...]
+
+    @property
+    def transport(self) -> Transport:
+        """The transport's instance."""
+        return self.case.transport.value
+
+    @property
+    def workload(self) -> Workload:
+        """The workload's instance."""
+        return self.case.workload.value
+
+    @property
+    def filters(self) -> dict[str, Filter]:
+        """The filters of its streams by name."""
+        return {name: chosen.value for name, chosen in self.case.filters.items()}
+
+    @property
+    def down_filters(self) -> dict[str, DownFilter]:
+        """The downstream filters of its streams by name."""
+        return {name: chosen.value for name, chosen in self.case.down_filters.items()}
+
+    @property
+    def expect(self) -> Expect:
+        """What the suite expects of it; `recovery` is set."""
+        return self.case.expect
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which the trial can be judged again: see `tree_of` and `context_of`."""
+        case = self.case
+        return {
+            "trial": self.id,
+            "case": case.id,
+            "name": case.name,
+            "axes": dict(case.axes),
+            "index": self.index,
+            "seed": self.seed,
+            "tree": {"parents": [n.parent for n in self.tree.nodes], "hosts": [n.host for n in self.tree.nodes]},
+            "topology": case.topology.table,
+            "transport": case.transport.table,
+            "workload": case.workload.table,
+            "filter": case.filter,
+            "filters": {name: chosen.table for name, chosen in case.filters.items()},
+            "down_filter": case.down_filter,
+            "down_filters": {name: chosen.table for name, chosen in case.down_filters.items()},
+            "recovery": case.recovery.value,
+            "sync": case.sync.value,
+            "sync_timeout_s": case.sync_timeout_s,
+            "accept": case.accept.value,
+            "quorum": case.quorum,
+            "accept_after_s": case.accept_after_s,
+            "deadline_s": case.deadline_s,
+            "settings": plain(self.settings),
+            "faults": [_fault_json(entry.fault, entry.target.text, entry.trigger) for entry in case.faults],
+            "injections": [plain(i) for i in self.injections],
+            "needs": sorted(case.needs),
+            "expect": _without_none(plain(case.expect)),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. `hosts_known` is False where only the open testbed knows how many hosts there are (see `on_hosts`)."""
+
+    suite: SuiteTable
+    source: Path
+    text: str
+    testbed: Chosen[Testbed]
+    settings: NodeSettings
+    hosts: int
+    hosts_known: bool
+    cases: tuple[Case, ...]
+    trials: tuple[TrialPlan, ...]
+
+    def on_hosts(self, hosts: int) -> Plan:
+        """The same plan placed on so many hosts. Raises UsageError where a fault's target does not exist there."""
+        if self.hosts_known and hosts == self.hosts:
+            return self
+        mistakes = Mistakes()
+        trials = _trials(self.cases, self.suite, self.settings, hosts, mistakes)
+        mistakes.raise_if_any()
+        return replace(self, hosts=hosts, hosts_known=True, trials=trials)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the suite's text is in there, so that a run's directory needs nothing else."""
+        return {
+            "format": FORMAT,
+            "suite": plain(self.suite),
+            "source": self.source.name,
+            "text": self.text,
+            "testbed": self.testbed.table,
+            "settings": plain(self.settings),
+            "hosts": self.hosts if self.hosts_known else None,
+            "cases": [{"case": c.id, "name": c.name, "axes": dict(c.axes), "needs": sorted(c.needs)} for c in self.cases],
+            "trials": [t.to_json() for t in self.trials],
+        }
+
+
+def load_plan(
+    path: Path,
+    registry: Registry,
+    hosts: int | None = None,
+    *,
+    seed: int | None = None,
+    trials: int | None = None,
+    only: str | None = None,
+) -> Plan:
+    """Read, check and expand the suite at `path`; deploy nothing.
+
+    hosts: how many there are, None for what the suite says. seed, trials: instead of the suite's. only: keep the cases whose
+    id or name matches this glob. Raises UsageError with every mistake that was found, one line each.
+    """
+    mistakes = Mistakes()
+    file = read_suite(path, registry, mistakes)
+    if file is None:
+        mistakes.raise_if_any()
+        raise UsageError(f"{path}: is no suite")
+    head = _overridden(file.head, seed, trials)
+    cases = tuple(expand(file.cases, registry, mistakes))
+    if only is not None and cases:
+        cases = _matching(cases, only)
+    if len(cases) * head.trials > MAX_TRIALS:
+        what = f"{len(cases)} cases of {head.trials} trials each are more than {MAX_TRIALS} trials"
+        mistakes.add("suite.trials", what, "lower it, or shorten some lists of the matrix")
+        mistakes.raise_if_any()
+    count, known = _host_count(file, cases, hosts)
+    planned = _trials(cases, head, file.settings, count, mistakes)
+    mistakes.raise_if_any()
+    return Plan(head, path, file.text, file.testbed, file.settings, count, known, cases, planned)
+
+
+def _overridden(head: SuiteTable, seed: int | None, trials: int | None) -> SuiteTable:
+    try:
+        return replace(head, seed=head.seed if seed is None else seed, trials=head.trials if trials is None else trials)
+    except ValueError as error:
+        raise UsageError(f"--seed or --trials: {error}") from None
+
+
+def _matching(cases: tuple[Case, ...], only: str) -> tuple[Case, ...]:
+    found = tuple(c for c in cases if any(fnmatch.fnmatchcase(text.lower(), only.lower()) for text in (c.id, c.name)))
+    if not found:
+        names = ", ".join(f"'{c.id}'" for c in cases[:5]) + (", ..." if len(cases) > 5 else "")
+        raise UsageError(f"--only: no case matches '{only}'; the cases are {names}")
+    return found
+
+
+def _host_count(file: SuiteFile, cases: tuple[Case, ...], hosts: int | None) -> tuple[int, bool]:
+    """How many hosts to place on, and whether that is certain: a testbed that takes what it finds says 0."""
+    given = file.testbed.value.hosts if hosts is None else hosts
+    if given > 0:
+        return given, True
+    named = [entry.target.highest_host for case in cases for entry in case.faults]
+    return 1 + max([0, *named]), False
+
+
+def _trials(
+    cases: tuple[Case, ...], head: SuiteTable, settings: NodeSettings, hosts: int, mistakes: Mistakes
+) -> tuple[TrialPlan, ...]:
+    found = []
+    for case in cases:
+        tree = place(case.tree, hosts)
+        for index in range(head.trials):
+            seed = derived_seed(head.seed, case.id, index)
+            injections = _injections(case, tree, seed, mistakes)
+            context = _context(case, tree, seed)
+            if index == 0:
+                _try_front_end(case, context, mistakes)
+            found.append(TrialPlan(f"{case.id}-t{index}", case, index, seed, tree, context, settings, injections))
+    return tuple(found)
+
+
+def _injections(case: Case, tree: Tree, seed: int, mistakes: Mistakes) -> tuple[Injection, ...]:
+    """The acts of all faults of a trial. Each fault has a random generator of its own, so that one more changes no other."""
+    found: list[Injection] = []
+    for number, entry in enumerate(case.faults):
+        rng = random.Random(derived_seed(seed, "fault", number))
+        try:
+            targets = entry.target.select(tree, rng)
+        except ValueError as error:
+            mistakes.add(f"{entry.path}.target", str(error))
+            continue
+        planned = asked(partial(entry.fault.value.plan, number, targets, entry.trigger, tree, rng), entry.path, mistakes)
+        found.extend(planned or ())
+    return tuple(found)
+
+
+def _context(case: Case, tree: Tree, seed: int) -> TrialContext:
+    return TrialContext(
+        seed=seed,
+        tree=tree,
+        filter=case.filter,
+        recovery=case.recovery,
+        sync=case.sync,
+        sync_timeout_s=case.sync_timeout_s,
+        accept=case.accept,
+        quorum=case.quorum,
+        accept_after_s=case.accept_after_s,
+        deadline_s=case.deadline_s,
+        down_filter=case.down_filter,
+    )
+
+
+def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> None:
+    """Let the workload see the tree: some of its mistakes show only there."""
+    path = f"{case.path}.workload"
+    try:
+        asked(partial(case.workload.value.front_end, context), path, mistakes)
+    except UsageError as error:
+        for line in error.mistakes:
+            mistakes.add(*placed(line, case.path, path, case.workload))
+
+
+def tree_of(trial: Mapping[str, Any]) -> Tree:
+    """The placed tree of a trial's plain form."""
+    return Tree.from_parents(trial["tree"]["parents"]).placed(trial["tree"]["hosts"])
+
+
+def context_of(trial: Mapping[str, Any]) -> TrialContext:
+    """The context of a trial's plain form."""
+    return TrialContext(
+        seed=trial["seed"],
+        tree=tree_of(trial),
+        filter=trial["filter"],
+        recovery=Recovery(trial["recovery"]),
+        sync=Sync(trial["sync"]),
+        sync_timeout_s=trial["sync_timeout_s"],
+        accept=Accept(trial["accept"]),
+        quorum=trial["quorum"],
+        accept_after_s=trial["accept_after_s"],
+        deadline_s=trial["deadline_s"],
+        down_filter=trial["down_filter"],
+    )
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed that follows from `parts` alone, the same on every machine: 48 bits of SHA-256."""
+    return int.from_bytes(hashlib.sha256("\0".join(str(p) for p in parts).encode()).digest()[:6], "big")
+
+
+def place(tree: Tree, hosts: int) -> Tree:
+    """Put the nodes on hosts 0..hosts-1 in equal shares, depth first: the front-end is on host 0, and a subtree stays
+    together as far as the shares allow (in a balanced tree whose first level divides by `hosts`, entirely)."""
+    order, stack = [], [0]
+    while stack:
+        node = tree.nodes[stack.pop()]
+        order.append(node.id)
+        stack.extend(reversed(node.children))
+    where = [0] * len(order)
+    for position, node_id in enumerate(order):
+        where[node_id] = position * hosts // len(order)
+    return tree.placed(where)
+
+
+def _fault_json(fault: Chosen[Any], target: str, trigger: Any) -> dict[str, Any]:
+    return {**fault.table, "target": target, **_without_none(plain(trigger))}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
