@@ -1,0 +1,44 @@
+"""A registry of small kinds, and a way to plan a suite from its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.api.errors import UsageError
+from harness.registry import Registry
+from harness.run.plan import Plan, load_plan
+
+
+@pytest.fixture
+def registry(install: Callable[..., list]) -> Registry:
+    source = (Path(__file__).parent / "kinds_for_tests.py").read_text()
+    registry = Registry(install("kinds-for-tests", {"kinds_for_tests": source}, {"kinds": "kinds_for_tests"}))
+    assert [p.broken for p in registry.plugins] == [None]
+    return registry
+
+
+@pytest.fixture
+def planned(registry: Registry, tmp_path: Path) -> Callable[..., Plan]:
+    """`planned(text)`: the plan of the suite with this text."""
+
+    def plan(text: str, **options: object) -> Plan:
+        path = tmp_path / "suite.toml"
+        path.write_text(text)
+        return load_plan(path, registry, **options)
+
+    return plan
+
+
+@pytest.fixture
+def mistakes(planned: Callable[..., Plan]) -> Callable[..., list[str]]:
+    """`mistakes(text)`: what is wrong with the suite of this text."""
+
+    def lines(text: str, **options: object) -> list[str]:
+        with pytest.raises(UsageError) as caught:
+            planned(text, **options)
+        return caught.value.mistakes
+
+    return lines

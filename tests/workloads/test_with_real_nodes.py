@@ -1,0 +1,99 @@
+"""The workloads on the real node protocol, in virtual time, with crashes and hangs: every trial must pass its own check."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.api.records import SAMPLE_DTYPE, TrialRecord
+from harness.api.workload import TrialContext
+from harness.core.settings import NodeSettings
+from harness.core.spec import Recovery
+from harness.core.tree import Tree
+from harness_plugins.filters import DOWN_FILTERS, FILTERS
+from harness_workloads.host_metrics import HostMetrics
+from harness_workloads.reduce_stream import ReduceStream
+from harness_workloads.round_trip import RoundTrip
+from harness_workloads.trace_classes import TraceClasses
+
+SIMNET = Path(__file__).parents[1] / "core" / "simnet.py"
+SAMPLES = Path(__file__).parents[2] / "suites" / "data"
+TREE = Tree.from_parents([None, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+INTERNAL, LEAF = 2, 8
+
+CASES = {
+    "sum": (ReduceStream(waves=2000, window_waves=64), "sum", Recovery.REPLAY, "exact"),
+    "concat": (ReduceStream(waves=600, shape=(4,), window_waves=64), "concat", Recovery.REPLAY, "exact"),
+    "chunks": (ReduceStream(waves=80, item_bytes=40_000, chunk_bytes=8192), "sum", Recovery.REPLAY, "exact"),
+    "max": (ReduceStream(waves=2000, window_waves=64), "max", Recovery.COMPOSE, "equivalent"),
+    "top-k": (ReduceStream(waves=600, window_waves=64), "top-k", Recovery.COMPOSE, "equivalent"),
+    "resume": (ReduceStream(waves=2000, window_waves=64), "sum", Recovery.RESUME, "bounded-loss"),
+    "requests": (RoundTrip(requests=60, warm_up=5, outstanding=2), "sum", Recovery.REPLAY, "exact"),
+    "classes": (TraceClasses(files=(str(SAMPLES / "*.log"),), batch_lines=20), "classes", Recovery.COMPOSE, "equivalent"),
+    "classes, sent again": (TraceClasses(files=(str(SAMPLES / "*.log"),), batch_lines=20), "classes", Recovery.REPLAY, "exact"),
+}
+
+
+@pytest.fixture(scope="module")
+def sim_net():
+    """The simulated network of the tests of the node protocol."""
+    spec = importlib.util.spec_from_file_location("simnet_of_core", SIMNET)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SimNet
+
+
+def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, at_s=0.0, until=120.0):
+    """Run a trial to its end and return its check, and the net."""
+    context = TrialContext(seed, TREE, filter_, recovery)
+    filters = {name: FILTERS[name]() for name in workload.filters(filter_)}
+    down = {"null": DOWN_FILTERS["null"]()}
+    front = workload.front_end(context)
+    net = sim_net(TREE, NodeSettings(), filters, down, front, lambda rank: workload.back_end(context, rank), seed)
+    if fault == "crash":
+        net.at(at_s, lambda: net.crash(node))
+    elif fault == "hang":
+        net.at(at_s, lambda: net.hang(node, 3.0))
+    net.run(until)
+    samples, sets, observed = net.nodes[0].context.samples, [], [np.zeros(0, np.int64)]
+    rows = np.zeros(len(samples), SAMPLE_DTYPE)
+    for i, s in enumerate(samples):
+        if s.contributors not in sets:
+            sets.append(s.contributors)
+        index = sets.index(s.contributors)
+        rows[i] = (s.t_s, s.granted_s, s.stream, index, s.first, len(s.observed), s.complete, b"")
+        observed.append(s.observed)
+    events = [{"t_s": e["t"], **e} for e in net.events]
+    if samples and samples[0].observed.dtype.kind == "f":
+        observed = observed[1:]
+    record = TrialRecord({}, TREE, events, rows, np.concatenate(observed), sets)
+    return workload.check(record, context, expect), net
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_a_fault(sim_net, name):
+    check, _ = run(sim_net, *CASES[name], seed=1)
+    assert check.passed, check
+    assert check.counts["partial"] == check.counts["lost"] == 0
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("fault", ["crash", "hang"])
+@pytest.mark.parametrize("node", [INTERNAL, LEAF])
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_fault(sim_net, name, fault, node, seed):
+    at_s = 0.02 + 0.04 * random.Random(f"{name} {fault} {node} {seed}").random()
+    check, net = run(sim_net, *CASES[name], seed=seed, fault=fault, node=node, at_s=at_s)
+    assert check.passed, (check, net.now)
+
+
+def test_live_metrics(sim_net):
+    if not Path("/proc/stat").exists():
+        pytest.skip("this machine has no /proc")
+    check, net = run(sim_net, HostMetrics(samples=6, interval_s=0.1), "", Recovery.REPLAY, "exact", 3, "crash", INTERNAL, 0.25)
+    assert check.passed, check
+    assert len([e for e in net.events if e.get("name") == "metrics"]) == 6
