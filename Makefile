@@ -1,7 +1,7 @@
 # make quickstart   set up, run a small suite and report
 # make test         everything that is checked on every change
 # make test-long    many trials, large trees
-# make bench        the benchmarks of docs/benchmarks.md
+# make bench        the benchmarks of docs/benchmarks.md (BENCH=tree runs one of them, ARGS=--quick a few trials only)
 # make setup        only make .venv (PYTHON=... chooses the interpreter)
 
 SHELL := /bin/bash
@@ -12,6 +12,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 STAMP := .venv/.complete
+COMPILED := .venv/.compiled
 PYTEST := $(BIN)/python -m pytest
 
 help:
@@ -28,10 +29,18 @@ test: setup
 test-long: setup
 	$(PYTEST) -q -m long
 
+BENCH ?= loopback tree recovery startup
 bench: setup
-	$(BIN)/python -m benchmarks
+	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
-setup: $(STAMP)
+setup: $(STAMP) $(COMPILED)
+
+# The hot modules, compiled in place; they run as plain Python too where there is no C compiler.
+$(COMPILED): $(STAMP) tools/compile_hot.py $(wildcard harness/core/*.py harness/testbeds/loop.py plugins/harness_plugins/transports/*.py)
+	@echo 'compiling the hot modules; this takes a minute'
+	mkdir -p build
+	$(BIN)/python tools/compile_hot.py >build/compile.log || { tail -n 20 build/compile.log >&2; exit 1; }
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	@python='$(PYTHON)'
@@ -53,4 +62,5 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -f harness/core/*.so harness/testbeds/*.so plugins/harness_plugins/transports/*.so
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

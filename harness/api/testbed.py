@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
 
 from harness.api.fault import Injection
 from harness.api.transport import Transport
@@ -34,6 +35,10 @@ class DeploymentSpec:
 
 class Deployment(Protocol):
     """One running trial. Use it as a context manager: leaving it ends every process of the trial, whatever happened."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
     def start(self) -> None:
         """Start all node processes and wait until the tree is ready and the workload has started. Raises

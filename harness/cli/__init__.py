@@ -14,7 +14,7 @@ import typer
 
 from harness import __version__
 from harness.api.errors import ExitCode
-from harness.cli.common import DEBUG_VARIABLE, command, error_text
+from harness.cli.common import DEBUG_VARIABLE, command, error_text, print_json
 
 EXIT_CODES = """Exit codes: 0 passed; 2 the suite or the command line is wrong; 10 regression; 11 inconclusive; 12 a correctness
 or recovery check failed; 13 the infrastructure failed, and nothing is said about the system under test."""
@@ -146,7 +146,13 @@ def main() -> NoReturn:
         app(prog_name="harness")
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
+        sys.exit(ExitCode.INCONCLUSIVE)
     except SystemExit as leaving:
+        # A command line that was refused before any command of ours saw it.
+        refusal = getattr(leaving.__context__, "format_message", None)
+        if refusal is not None and "--json" in sys.argv:
+            text = refusal()
+            print_json({"exit_code": int(ExitCode.USAGE), "verdict": "error", "error": text, "mistakes": [text]})
         known = [int(code) for code in ExitCode]
         sys.exit(leaving.code if leaving.code in known else 0 if leaving.code is None else ExitCode.INFRASTRUCTURE)
     except Exception as error:  # the last resort: whatever goes wrong is one message and a documented exit code

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ParamSpec
 
 import typer
@@ -20,14 +20,22 @@ P = ParamSpec("P")
 DEBUG_VARIABLE = "HARNESS_DEBUG"
 
 
+class InterruptedCommand(HarnessError):
+    """Somebody pressed Ctrl-C while there was nothing to be taken down."""
+
+    code = ExitCode.INCONCLUSIVE
+
+
 def command(function: Callable[P, ExitCode]) -> Callable[P, None]:
     """Make a command of a function: what it returns is the exit code, what it raises is one clear message on standard error
-    (and, with --json, a document on standard output)."""
+    (and, with --json, a document on standard output, which is kept free for that)."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
-            code = function(*args, **kwargs)
+            with reserved_stdout() if as_json else nullcontext():
+                code = function(*args, **kwargs)
             sys.stdout.flush()
         except (typer.Exit, typer.Abort):
             raise
@@ -36,9 +44,9 @@ def command(function: Callable[P, ExitCode]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = ExitCode.INFRASTRUCTURE
         except KeyboardInterrupt:
-            code = _failed(HarnessError("interrupted"), bool(kwargs.get("as_json")))
+            code = _failed(InterruptedCommand("interrupted"), as_json)
         except Exception as error:  # whatever goes wrong is one message and a documented exit code
-            code = _failed(error, bool(kwargs.get("as_json")))
+            code = _failed(error, as_json)
         raise typer.Exit(int(code))
 
     return wrapped
@@ -64,9 +72,17 @@ def error_text(error: Exception) -> str:
     return f"{trace}error: {type(error).__name__}: {error}{hint}\n"
 
 
+#: What is printed once standard output is free for it; None where it is free.
+_held: list[str] | None = None
+
+
 def print_json(document: Any) -> None:
     """Print the one document of a command."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n")
+    text = json.dumps(document, indent=2, allow_nan=False, default=str) + "\n"
+    if _held is None:
+        sys.stdout.write(text)
+    else:
+        _held.append(text)
 
 
 def warn(text: str) -> None:
@@ -77,15 +93,20 @@ def warn(text: str) -> None:
 @contextmanager
 def reserved_stdout() -> Iterator[None]:
     """Send everything that is written to standard output meanwhile, by whomever and by child processes too, to standard
-    error, so that what is printed afterwards stands alone."""
+    error, so that the document of `print_json`, which follows at the end, stands alone. An error leaves no document."""
+    global _held
     sys.stdout.flush()
     sys.stderr.flush()
     ours, kept = sys.stdout, os.dup(1)
+    held: list[str] = []
+    _held = held
     try:
         os.dup2(2, 1)
         sys.stdout = sys.stderr
         yield
     finally:
+        _held = None
         sys.stdout = ours
         os.dup2(kept, 1)
         os.close(kept)
+    sys.stdout.write("".join(held))

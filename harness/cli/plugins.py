@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import ExitCode, UsageError
-from harness.cli.common import print_json, reserved_stdout
+from harness.cli.common import print_json
 from harness.cli.spec import spec_of
 from harness.registry import Category, Kind, Plugin, Registry, load
 from harness.registry.mistakes import nearest
@@ -95,11 +95,7 @@ def check(category: str, kind: str, keys: Sequence[str], as_json: bool, seed: in
         raise UsageError(f"there are no checks for '{category}'; {nearest(category, known, 'categories')}")
     spec = spec_of(kind, keys)
     plugin = load().make(Category(category), spec)
-    if as_json:
-        with reserved_stdout():
-            outcomes = _outcomes(Category(category), plugin, seed, examples)
-    else:
-        outcomes = _outcomes(Category(category), plugin, seed, examples)
+    outcomes = _outcomes(Category(category), plugin, seed, examples)
     failed = [o for o in outcomes if o.passed is False]
     skipped = all(o.passed is None for o in outcomes)
     code = ExitCode.CHECK_FAILED if failed else ExitCode.INCONCLUSIVE if skipped else ExitCode.PASSED

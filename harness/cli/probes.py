@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.registry import Category, load
 from harness.registry.loading import BUILT_IN
+from harness.testbeds.ray_adapter import OLDEST_RAY, is_too_old
 
 #: The largest tree of the ready suites and benchmarks: 1 + 16 + 256 processes.
 LARGE_TREE = 273
@@ -69,7 +70,11 @@ def ray_version() -> Finding:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("ray", Status.MISSING, f"cannot be imported: {error}", "make setup")
     if done.returncode == 0:
-        return Finding("ray", Status.OK, done.stdout.split()[-1])
+        version = (done.stdout.split() or [""])[-1]
+        if is_too_old(version):
+            oldest = ".".join(map(str, OLDEST_RAY))
+            return Finding("ray", Status.MISSING, f"{version} is too old, {oldest} is needed", "make setup")
+        return Finding("ray", Status.OK, version)
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     return Finding("ray", Status.MISSING, f"cannot be imported: {reason}", "make setup")
 

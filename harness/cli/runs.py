@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import ExitCode, InfrastructureError, UsageError
 from harness.api.fault import Trigger
-from harness.cli.common import print_json, reserved_stdout, warn
+from harness.cli.common import print_json, warn
 from harness.cli.events import counted
 from harness.registry import Registry, load, plain
 from harness.run.plan import Plan, TrialPlan, load_plan
@@ -27,12 +27,11 @@ def run(suite: Path, as_json: bool, results: Path, seed: int | None, trials: int
     """Run a suite and print its report."""
     registry = _registry()
     plan = load_plan(suite, registry, seed=seed, trials=trials, only=only)
-    with reserved_stdout() if as_json else nullcontext():
-        outcome = _run(plan, results)
-        text = "" if as_json else _text_report(registry, outcome.run_dir)
+    outcome = _run(plan, results)
     if as_json:
         print_json(outcome.document)
         return outcome.exit_code
+    text = _text_report(registry, outcome.run_dir)
     sys.stdout.write(f"{text.rstrip()}\n\nto see this again: harness report {outcome.run_dir}\n")
     return outcome.exit_code
 

@@ -13,7 +13,7 @@ from harness.cli.spec import spec_of
 from harness.core.render import describe, render
 from harness.core.tree import Tree
 from harness.registry import Category, Mistakes, load
-from harness.run.cases import asked
+from harness.registry.mistakes import asked
 
 #: What only the kind `generic` understands: numbers with colons, commas and multipliers.
 _LEVELS = re.compile(r"\d[\dx,]*(:[\dx,]+)*")

@@ -142,6 +142,7 @@ class SourceTable(StreamTable):
             if len(items) > min(room, s.units.batch):
                 raise ValueError(f"the application offered {len(items)} waves where {min(room, s.units.batch)} were asked for")
             lifted = s.filter.lift(items, node.rank)
+            s.vet(s.next, lifted, node.own)
             first, s.next = s.next, s.next + len(items)
             s.relayed += len(items)
             self._emit(s, parent, Merged(first, len(items), lifted, node.own))
@@ -150,6 +151,8 @@ class SourceTable(StreamTable):
         """Send the next chunk of the wave under way, or begin a wave where the window has room for all of it."""
         node, u = self.back, s.units
         chunks = self.chunks.setdefault(s.stream, deque())
+        if s.next % u.per_wave == 0:  # a wave that was under way may have been given up (`acknowledge`)
+            chunks.clear()
         if not chunks:
             if not s.relaying and s.next + u.per_wave > s.acked + u.window:
                 return False
@@ -161,6 +164,7 @@ class SourceTable(StreamTable):
                 raise ValueError(f"the application offered {flat.shape[1]} elements where an item has {u.elements}")
             chunks.extend(flat[:, a : a + u.chunk] for a in range(0, u.elements, u.chunk))
         lifted = s.filter.lift(chunks.popleft(), node.rank)
+        s.vet(s.next, lifted, node.own)
         first, s.next = s.next, s.next + 1
         s.relayed += 1
         self._emit(s, parent, Merged(first, 1, lifted, node.own))

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+import msgpack
+
 from harness.core.ranks import RankSet
 
 #: Messages that may be under way; bytes are bounded by the stream's window as well.
 WINDOW = 1024
+
+#: The control message that closes the tree.
+SHUTDOWN = msgpack.packb({"op": "shutdown"})
 
 
 class Message(NamedTuple):

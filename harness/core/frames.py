@@ -19,7 +19,7 @@ or one chunk of a wave where items are larger than the stream's chunk.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -141,6 +141,26 @@ def data_frame(
     meta = _encode_meta("", (), ranks)
     body = struct.pack(f"<{len(blobs)}I", *map(len, blobs)) + b"".join(blobs)
     return (HEADER.pack(VERSION, kind, 0, stream, epoch, len(blobs), first, len(meta), len(body)) + meta, body)
+
+
+def opaque_frames(
+    stream: int, epoch: int, first: int, items: Items, ranks: RankSet, codec: Codec, enough: int, most: int
+) -> Iterator[tuple[int, int, tuple[Buffer, ...]]]:
+    """DATA frames for opaque units, as (first, units, parts): a frame ends where it would grow beyond `enough` bytes, but holds
+    one unit at least. Raises ValueError for a unit that does not fit a frame of `most` bytes."""
+    blobs = [msgpack.packb(x) for x in items] if codec is Codec.MSGPACK else list(items)
+    start = size = 0
+    for i, blob in enumerate(blobs):
+        n = len(blob)
+        if n + 4096 > most:
+            what = f"unit {first + i} of stream {stream}"
+            raise ValueError(f"{what} has {n} bytes, a frame at most {most}: raise max_frame_bytes")
+        if i > start and size + n > enough:
+            batch = blobs[start:i]
+            yield first + start, i - start, data_frame(DATA, stream, epoch, first + start, batch, ranks, Codec.BYTES)
+            start, size = i, 0
+        size += n
+    yield first + start, len(blobs) - start, data_frame(DATA, stream, epoch, first + start, blobs[start:], ranks, Codec.BYTES)
 
 
 def control_frame(kind: int, stream: int = 0, first: int = 0, body: bytes = b"", *, epoch: int = 0, meta: bytes = b"") -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgpack
 
-from harness.core.apps import FrontEndApp
+from harness.core.apps import FrontEndApp, PluginError
 from harness.core.filters import Array, DownFilter, Filter, Items
 from harness.core.membership import Membership
 from harness.core.node import CONTROL, Node
@@ -62,7 +62,11 @@ class FrontEndContext:
         stream = self._node.next_stream
         self._node.next_stream += 1
         self._node.order({"op": "open", "id": stream, "spec": spec.to_wire()})
-        self._node.out.event("stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=str(spec.recovery))
+        members = [list(pair) for pair in spec.members.ranges]
+        recovery = str(spec.recovery)
+        self._node.out.event(
+            "stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=recovery, members=members
+        )
         return stream
 
     def send(self, stream: int, payload: bytes, to: RankSet | None = None) -> bool:
@@ -177,7 +181,10 @@ class FrontEnd(Node):
         took = self.now - self.began
         self.out.event("tree-ready", nodes=len(self.membership.parents) + 1, took_s=round(took, 6))
         self.out.event("workload-started")
-        self.app.start(self.context)
+        try:
+            self.app.start(self.context)
+        except Exception as e:  # not the fault of the child whose frame has just completed the tree
+            raise PluginError("start of the front-end's application") from e
 
     def _declare_dead(self, nodes: set[int]) -> None:
         ranks = self.membership.ranks_of(nodes)

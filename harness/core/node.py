@@ -15,7 +15,7 @@ from typing import Any
 from harness.core import actions, frames
 from harness.core.actions import Neighbour, Outputs
 from harness.core.below import Below
-from harness.core.downstream import DownStream, Message
+from harness.core.downstream import SHUTDOWN, DownStream, Message
 from harness.core.filters import DownFilter, Filter
 from harness.core.frames import FrameError
 from harness.core.ranks import EMPTY, RankSet, union
@@ -382,6 +382,10 @@ class Node:
                 self.drop(child, "fenced")
             else:
                 self.set_ranks(child, child.ranks)
+
+    def close_below(self) -> None:
+        """The tree is closing, and the order can reach this subtree through this node only."""
+        self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, SHUTDOWN))
 
     def shut_down(self) -> None:
         """Close in order: children first."""

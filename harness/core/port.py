@@ -61,6 +61,8 @@ class Port(Protocol):
 
     def retell(self, parent: Neighbour) -> None: ...
 
+    def close_below(self) -> None: ...
+
 
 class FrontPort(Port, Protocol):
     """The front-end."""

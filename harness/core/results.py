@@ -187,7 +187,7 @@ class ResultTable(StreamTable):
         if not missing:
             return True
         if s.spec.accept is Accept.DEADLINE:
-            return self._waited(s, d, s.spec.accept_after_s)
+            return (bool(d.chunks) and ranks == d.ranks) or self._waited(s, d, s.spec.accept_after_s)
         return False
 
     def _waited(self, s: UpStream, d: Delivery, how_long: float) -> bool:

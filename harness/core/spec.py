@@ -60,7 +60,7 @@ class StreamSpec:
     #: At most so many waves and (beyond one chunk) bytes of a stream are unacknowledged or queued on one link.
     window_waves: int = 8192
     window_bytes: int = 4 << 20
-    chunk_bytes: int = 256 << 10
+    chunk_bytes: int = 1 << 20
     down_filter: str = "null"
     #: For the applications at both ends; the node does not look at it.
     params: tuple[tuple[str, Any], ...] = ()

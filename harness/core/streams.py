@@ -79,6 +79,7 @@ class StreamTable(DownTable):
             self.down[i].acked[link.conn] = everywhere
             if link.ranks.isdisjoint(s.members):
                 continue
+            self._first_child(s)
             s.add_child(link.conn, epoch, s.acked if s.replay else nxt)
             self.report_down(i)
             self._changed(s)
@@ -104,10 +105,16 @@ class StreamTable(DownTable):
         self.listeners.clear()
         for i, s in self.up.items():
             if link.conn not in s.inboxes and not link.ranks.isdisjoint(s.members):
+                self._first_child(s)
                 s.add_child(link.conn, 0, s.acked if s.replay else positions.get(i, 0))
                 self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, s.acked))
                 self._changed(s)
                 self.report_down(i)
+
+    def _first_child(self, s: UpStream) -> None:
+        """A child takes part. Where none did, the parent begins to count anew (do-not-wait)."""
+        if not s.inboxes:
+            s.relayed = 0
 
     def child_loses(self, link: Neighbour) -> None:
         """The members below a child have changed: it has none left for some streams."""
@@ -129,6 +136,8 @@ class StreamTable(DownTable):
         if s.next > s.acked or s.epoch or s.has_input():
             node.out.event("rewound", stream=s.stream, wave=s.acked // s.units.per_wave)
         s.rewind()
+        if node.parent is not None:
+            s.limit = min(s.limit, s.granted)  # the parent takes its grants back, too, when it hears of the new epoch
         frame = frames.control_frame(frames.REWIND, s.stream, s.acked)
         for conn in s.inboxes:
             if conn != but and conn in node.children:
@@ -169,6 +178,7 @@ class StreamTable(DownTable):
         if s is None or not s.compose:
             return
         items, ranks = frames.decode_items(frame, head[5], head[7], head[8], s.filter.codec)
+        s.vet(head[6], items, ranks)
         self.node.out.event("composed", stream=s.stream, child=link.node)
         self._absorb_and_pass(s, head[6], items, ranks)
 
@@ -214,6 +224,7 @@ class StreamTable(DownTable):
         s = self.up.get(head[3])
         if s is None or link is not self.node.parent:
             return
+        s.limit = head[6] + s.units.link_window
         units = s.outbox.rewind(head[6])
         if units:
             self.node.out.event("replayed", stream=s.stream, wave=head[6] // s.units.per_wave, count=units)
@@ -277,26 +288,27 @@ class StreamTable(DownTable):
             self._grant(s)
 
     def _emit(self, s: UpStream, parent: Neighbour, m: Merged) -> None:
+        if s.compose:
+            s.absorb(m.first, m.items, m.ranks)
         if s.array:
             parts = frames.unit_frame(s.meta, s.stream, s.epoch, m.first, cast(Array, m.items), m.ranks)
-        else:
-            parts = frames.data_frame(frames.DATA, s.stream, s.epoch, m.first, m.items, m.ranks, s.filter.codec)
-        if s.replay:
-            s.outbox.keep(m.first, m.units, parts)
-        elif s.compose:
-            s.absorb(m.first, m.items, m.ranks)
-        self.node.out.send(parent, self.node.now, *parts)
+            if s.replay:
+                s.outbox.keep(m.first, m.units, parts)
+            self.node.out.send(parent, self.node.now, *parts)
+            return
+        most = (s.spec.chunk_bytes, self.node.settings.max_frame_bytes)
+        for first, units, parts in frames.opaque_frames(s.stream, s.epoch, m.first, m.items, m.ranks, s.filter.codec, *most):
+            if s.replay:
+                s.outbox.keep(first, units, parts)
+            self.node.out.send(parent, self.node.now, *parts)
 
     def _relay(self, s: UpStream, parent: Neighbour) -> None:
         """Do-not-wait: every packet goes on alone; credit counts units on the link."""
         while s.relay and s.relayed < s.limit:
             p = s.relay.popleft()
             s.relayed += p.units
-            parts = frames.data_frame(frames.DATA, s.stream, s.epoch, p.first, p.items, p.ranks, s.filter.codec)
-            if s.compose:
-                s.absorb(p.first, p.items, p.ranks)
-            self.node.out.send(parent, self.node.now, *parts)
-        if len(s.relay) < s.units.link_window:
+            self._emit(s, parent, Merged(*p))
+        if not s.relay or sum(p.units for p in s.relay) < s.units.link_window:
             self.grant_relayed(s)
 
     def grant_relayed(self, s: UpStream) -> None:

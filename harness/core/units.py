@@ -7,10 +7,11 @@ while the rest is still coming. Everything that is counted (first, limits, marks
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from harness.core.filters import Codec, Filter, chunk_elements
+from harness.core.filters import Codec, Filter, Items, chunk_elements
 from harness.core.spec import Recovery, StreamSpec, Sync
 
 #: Where nothing is acknowledged, nothing waits for it.
@@ -21,7 +22,8 @@ _NO_WINDOW = 1 << 62
 class Units:
     """per_wave: units in a wave. elements: array elements in a whole item. chunk: elements in a unit (the last may be
     shorter). link_window: units that may be queued on one link. window: units that may be unacknowledged (replay only).
-    batch: units that one frame may carry."""
+    batch: units that one frame may carry. dtype and shape: what the partial aggregate of a unit is (arrays only), which every
+    filter keeps (harness.testing checks it); for an ordered filter, `shape` begins with the rows, one a contributor."""
 
     per_wave: int
     elements: int
@@ -30,6 +32,9 @@ class Units:
     window: int
     batch: int
     unit_bytes: int
+    ordered: bool = False
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, spec: StreamSpec, filter_: Filter) -> Units:
@@ -49,11 +54,27 @@ class Units:
         per_wave = max(1, -(-elements // chunk))
         sample = np.zeros((1, chunk) if per_wave > 1 else (1, *spec.item_shape), spec.dtype)
         lifted = filter_.lift(sample, 0)
-        unit = rows * (lifted.nbytes if isinstance(lifted, np.ndarray) else sample.nbytes)
+        lifted = lifted if isinstance(lifted, np.ndarray) else sample
+        unit = rows * lifted.nbytes
         by_bytes = max(2, spec.window_bytes // max(1, unit))
         link = min(waves * per_wave, by_bytes)
         window = link if per_wave == 1 else max(link, 2 * per_wave)
         if not replay:
             window = _NO_WINDOW
         batch = 1 if per_wave > 1 else max(1, min(link // 2, spec.chunk_bytes // max(1, unit)))
-        return cls(per_wave, elements, chunk, link, window, batch, unit)
+        ordered = filter_.algebra.ordered
+        return cls(per_wave, elements, chunk, link, window, batch, unit, ordered, lifted.dtype, lifted.shape[1:])
+
+    def misfit(self, first: int, items: Items, contributors: int) -> str:
+        """What is wrong with the partial aggregates of units from `first` on, shape (count, ...); empty where all is right."""
+        if self.dtype is None:
+            return ""
+        shape = self.shape
+        if self.ordered:
+            shape = (contributors, *shape[1:])
+        if self.per_wave > 1 and first % self.per_wave == self.per_wave - 1:
+            shape = (*shape[:-1], self.elements - (self.per_wave - 1) * self.chunk)
+        if isinstance(items, np.ndarray) and items.dtype == self.dtype and items.shape[1:] == shape:
+            return ""
+        what = f"{items.dtype} of shape {items.shape[1:]}" if isinstance(items, np.ndarray) else "no array"
+        return f"unit {first} is {what} where the stream has {self.dtype} of shape {shape}"

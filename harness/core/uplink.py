@@ -148,7 +148,10 @@ class Uplink:
             node.out.exit = (4, f"refused by node {link.node}: {reason}")
             return
         self.link = None
-        self._failed(reason)
+        if reason == "closing":  # this node was away when the order went round
+            node.close_below()
+        else:
+            self._failed(reason)
 
     def lost(self, link: Neighbour, cause: str) -> None:
         """A link that is no child's was lost."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from harness.core.filters import Codec, Filter, Items
 from harness.core.frames import Buffer, FrameError, MetaCache, concat_items
 from harness.core.ranks import RankSet, union
@@ -120,7 +122,7 @@ class UpStream:
         self.overlaps = 0
         self.late = 0
         self._unions: dict[tuple[RankSet, ...], RankSet | None] = {}
-        self._known: set[RankSet] = set()
+        self._known: set[Hashable] = set()
         self.meta = MetaCache()
         self.waits = False
         self.array = filter_.codec is Codec.ARRAY
@@ -129,11 +131,8 @@ class UpStream:
 
     def accept(self, inbox: Inbox, piece: Piece) -> Piece | None:
         """Queue what a child sent. Returns a piece that came too late to be merged (its content is known to be new), for
-        the caller to put into the filter state; None otherwise. Raises FrameError for contributors outside the stream."""
-        if piece.ranks not in self._known:
-            if not piece.ranks or not piece.ranks.issubset(self.members):
-                raise FrameError(f"contributors {piece.ranks} are no members of stream {self.stream}")
-            self._known.add(piece.ranks)
+        the caller to put into the filter state; None otherwise. Raises FrameError for what can be no part of the stream."""
+        self.vet(piece.first, piece.items, piece.ranks)
         inbox.received += piece.units
         if self.relaying:
             self.relay.append(piece)
@@ -141,7 +140,7 @@ class UpStream:
         end = piece.first + piece.units
         if end <= inbox.expect:
             self.duplicates += piece.units
-            return None
+            return piece if self.compose else None  # of a wave that went on without it: its state counts all the same
         if piece.first > inbox.expect and self.replay:
             return None  # sent before our REWIND reached the child: it comes again, in order
         if piece.first < inbox.expect:
@@ -159,6 +158,18 @@ class UpStream:
         inbox.queue.append(piece)
         return late
 
+    def vet(self, first: int, items: Items, ranks: RankSet) -> None:
+        """Raises FrameError where these can be no units of this stream."""
+        kind = (ranks, items.dtype, items.shape[1:]) if isinstance(items, np.ndarray) else ranks
+        if kind in self._known and self.units.per_wave == 1:
+            return
+        if not ranks or not ranks.issubset(self.members):
+            raise FrameError(f"contributors {ranks} are no members of stream {self.stream}")
+        wrong = self.units.misfit(first, items, len(ranks))
+        if wrong:
+            raise FrameError(f"stream {self.stream}: {wrong}")
+        self._known.add(kind)
+
     def add_child(self, key: Hashable, epoch: int, expect: int) -> None:
         self.inboxes[key] = Inbox(epoch, expect)
 
@@ -170,6 +181,8 @@ class UpStream:
         """Start again from `acked` in a new epoch (replay only)."""
         self.epoch += 1
         self.next = self.acked
+        # Nobody may send what was once granted far ahead of here: an inbox holds one window, also now.
+        self.granted = self.acked + self.units.link_window
         self.outbox.clear()
         self.waiting_since = None
         for inbox in self.inboxes.values():
@@ -304,6 +317,11 @@ class UpStream:
         if ranks is None:
             self.overlaps += 1
             return None
+        if some and self.units.per_wave > 1:  # who is left out of a chunk is left out of the rest of its wave as well
+            stop = (nxt // self.units.per_wave + 1) * self.units.per_wave
+            for inbox in inboxes:
+                if inbox.expect <= nxt:
+                    inbox.expect = stop
         parts = [_take(q, nxt, count) for q in heads]
         self.next = nxt + count
         items = self.filter.combine(parts, sets) if len(parts) > 1 else parts[0]

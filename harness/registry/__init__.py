@@ -83,7 +83,8 @@ class Registry:
         """The report on a run: document and text. Raises UsageError where no plugin knows the directory as a run."""
         made: tuple[dict[str, Any], str] | None = self._manager.hook.harness_report(run_dir=run_dir, width=width)
         if made is None:
-            raise UsageError(f"{run_dir}: {self._nobody('harness_report', 'can report on it')}")
+            what = f"{run_dir}: is no run's directory (`harness run` prints one at its end)"
+            raise UsageError(f"{what}: {self._nobody('harness_report', 'can report on it')}")
         return made
 
     def _nobody(self, hook: str, does: str) -> str:

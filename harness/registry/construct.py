@@ -78,19 +78,20 @@ def construct(
     except FieldTypeError as error:
         mistakes.add(path, str(error), "this is a mistake in the plugin")
         return None
-    before = len(mistakes)
+    found = Mistakes()  # of its own: the same mistake may have been noted for another point of the matrix
     values: dict[str, Any] = {}
     at = where or {}
     for key, raw in table.items():
         place = at.get(key, join(path, key))
         if key not in fields:
-            mistakes.add(place, "unknown key", nearest(key, fields, "keys"))
+            found.add(place, "unknown key", nearest(key, fields, "keys"))
             continue
-        values[key] = convert(raw, hints[key], place, mistakes)
+        values[key] = convert(raw, hints[key], place, found)
     for field in fields.values():
         if field.required and field.name not in table:
-            mistakes.add(join(path, field.name), "is missing", f"give {type_text(hints[field.name])}")
-    if len(mistakes) > before:
+            found.add(join(path, field.name), "is missing", f"give {type_text(hints[field.name])}")
+    mistakes.extend(found)
+    if found:
         return None
     try:
         return cls(**values)

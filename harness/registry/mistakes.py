@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from harness.api.errors import UsageError
+
+T = TypeVar("T")
 
 
 class Mistakes:
@@ -35,6 +37,19 @@ class Mistakes:
         """Raises UsageError with all lines where there are any."""
         if self._lines:
             raise UsageError(self.lines)
+
+
+def asked(question: Callable[[], T], path: str, mistakes: Mistakes) -> T | None:
+    """The answer of a plugin's method; None, and a mistake at `path`, where it raises. UsageError passes."""
+    try:
+        return question()
+    except UsageError:
+        raise
+    except ValueError as error:
+        mistakes.add(path, " ".join(str(error).split()))
+    except Exception as error:  # a plugin's own code: whatever it raises is reported as its mistake
+        mistakes.add(path, f"raised {type(error).__name__}: {error}", "this is a mistake in the plugin")
+    return None
 
 
 def nearest(word: str, known: Iterable[str], what: str) -> str:

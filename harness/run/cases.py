@@ -6,11 +6,10 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from harness.api.errors import UsageError
 from harness.api.topology import Topology
 from harness.api.transport import Transport
 from harness.api.workload import Workload
@@ -18,11 +17,10 @@ from harness.core.filters import DownFilter, Filter
 from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Category, Chosen, Mistakes, Registry
+from harness.registry.mistakes import asked
 from harness.run.axes import Axes, Choice, merged
 from harness.run.suite import CaseFile
 from harness.run.tables import CASE_KEYS, DEFAULT_EXPECTED, Deadline, Expect, FaultEntry, Quorum, TimeOut
-
-T = TypeVar("T")
 
 #: A matrix with more points than this is a mistake rather than a wish.
 MAX_CASES = 5_000
@@ -69,13 +67,16 @@ class Case:
 
 def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes) -> list[Case]:
     """All cases of a suite, in the order of the file, the last axis turning fastest."""
-    points = sum(math.prod(len(column) for column in file.columns.values()) for file in files)
+    points = sum(math.prod(len(column) for column in file.columns.values()) for file in files if file.sound)
     if points > MAX_CASES:
         mistakes.add("case", f"the matrix has {points} cases, more than {MAX_CASES}", "remove values from some of its lists")
         return []
     found: dict[str, Case] = {}
     for file in files:
         builder = CaseBuilder(file, registry, mistakes)
+        if not file.sound:
+            builder.try_trees()
+            continue
         for case in builder.cases():
             if case.id in found:
                 mistakes.add(f"{file.path}.name", f"two cases are called '{case.name}'", "rename one of the two")
@@ -99,6 +100,11 @@ class CaseBuilder:
             case = self._case(dict(zip(names, point, strict=True)), merged(point))
             if case is not None:
                 yield case
+
+    def try_trees(self) -> None:
+        """Note what is wrong with the trees, whatever else is wrong with the case."""
+        for choice in self._file.columns.get("topology", []):
+            self._tree(choice)
 
     def _case(self, point: Mapping[str, Choice[Any]], axes: Axes) -> Case | None:
         before = len(self._mistakes)
@@ -198,19 +204,6 @@ class CaseBuilder:
             what = f"'{expect.recovery}' cannot be expected of recovery 'resume', which gives up what was in flight"
             self._mistakes.add(f"{self._file.path}.expect.recovery", what, "expect 'bounded-loss', or use 'replay'")
         return expect
-
-
-def asked(question: Callable[[], T], path: str, mistakes: Mistakes) -> T | None:
-    """The answer of a plugin's method; None, and a mistake at `path`, where it raises. UsageError passes."""
-    try:
-        return question()
-    except UsageError:
-        raise
-    except ValueError as error:
-        mistakes.add(path, " ".join(str(error).split()))
-    except Exception as error:  # a plugin's own code: whatever it raises is reported as its mistake
-        mistakes.add(path, f"raised {type(error).__name__}: {error}", "this is a mistake in the plugin")
-    return None
 
 
 def placed(line: str, case: str, path: str, workload: Chosen[Workload]) -> tuple[str, str]:

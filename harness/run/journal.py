@@ -11,6 +11,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def write_whole(path: Path, data: bytes) -> None:
         beside.replace(path)
         sync_directory(path.parent)
     except OSError as e:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise cannot_write(path, e) from e
 
 

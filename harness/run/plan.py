@@ -24,8 +24,9 @@ from harness.core.settings import NodeSettings
 from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Chosen, Mistakes, Registry, plain
-from harness.run.cases import Case, asked, expand, placed
-from harness.run.suite import SuiteFile, read_suite
+from harness.registry.mistakes import asked
+from harness.run.cases import Case, expand, placed
+from harness.run.suite import read_suite
 from harness.run.tables import Expect, SuiteTable
 
 #: The version of the plan's plain form.
@@ -158,18 +159,18 @@ def load_plan(
     """
     mistakes = Mistakes()
     file = read_suite(path, registry, mistakes)
-    if file is None:
+    cases = tuple(expand(file.cases, registry, mistakes))
+    if file.head is None or file.settings is None or file.testbed is None:
         mistakes.raise_if_any()
         raise UsageError(f"{path}: is no suite")
     head = _overridden(file.head, seed, trials)
-    cases = tuple(expand(file.cases, registry, mistakes))
     if only is not None and cases:
         cases = _matching(cases, only)
     if len(cases) * head.trials > MAX_TRIALS:
         what = f"{len(cases)} cases of {head.trials} trials each are more than {MAX_TRIALS} trials"
         mistakes.add("suite.trials", what, "lower it, or shorten some lists of the matrix")
         mistakes.raise_if_any()
-    count, known = _host_count(file, cases, hosts)
+    count, known = _host_count(file.testbed.value.hosts if hosts is None else hosts, cases)
     planned = _trials(cases, head, file.settings, count, mistakes)
     mistakes.raise_if_any()
     return Plan(head, path, file.text, file.testbed, file.settings, count, known, cases, planned)
@@ -190,9 +191,8 @@ def _matching(cases: tuple[Case, ...], only: str) -> tuple[Case, ...]:
     return found
 
 
-def _host_count(file: SuiteFile, cases: tuple[Case, ...], hosts: int | None) -> tuple[int, bool]:
+def _host_count(given: int, cases: tuple[Case, ...]) -> tuple[int, bool]:
     """How many hosts to place on, and whether that is certain: a testbed that takes what it finds says 0."""
-    given = file.testbed.value.hosts if hosts is None else hosts
     if given > 0:
         return given, True
     named = [entry.target.highest_host for case in cases for entry in case.faults]

@@ -112,7 +112,13 @@ def read_run(run_dir: Path) -> RunRecord:
             _sort_in(by_trial.setdefault(entry["trial"], {"events": []}), entry)
         elif "what" in entry:
             whole[entry["what"]] = entry
-    trials = tuple(_trial(run_dir, p, by_trial.get(p["trial"])) for p in plan["trials"])
+    try:
+        trials = tuple(_trial(run_dir, p, by_trial.get(p["trial"])) for p in plan["trials"])
+    except (KeyError, TypeError) as e:
+        raise InfrastructureError(
+            f"{run_dir / PLAN_NAME} is damaged: it does not say which trials there are. Restore it from a copy, or run the"
+            " suite again"
+        ) from e
     return RunRecord(
         run_dir=run_dir,
         plan=plan,

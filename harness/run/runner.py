@@ -18,7 +18,7 @@ from harness.registry import Registry
 from harness.registry import load as load_registry
 from harness.run.environment import describe_environment
 from harness.run.interrupts import Interrupted, Interrupts
-from harness.run.journal import Journal, cannot_write, dump_json, write_whole
+from harness.run.journal import Journal, dump_json, write_whole
 from harness.run.plan import Plan, TrialPlan
 from harness.run.progress import Progress, RunOutcome
 from harness.run.record import ENVIRONMENT_NAME, PLAN_NAME, SKIPPED, SUITE_NAME, TRIALS_NAME, read_trial
@@ -52,7 +52,8 @@ def new_run_directory(results: Path, name: str) -> Path:
     try:
         (run_dir / TRIALS_NAME).mkdir(parents=True)
     except OSError as e:
-        raise cannot_write(run_dir, e) from e
+        reason = e.strerror or str(e)
+        raise InfrastructureError(f"{run_dir} cannot be written: {reason}. Name another directory with --results") from e
     return run_dir
 
 
@@ -72,19 +73,22 @@ class _Run:
     failures_in_a_row: int = 0
 
     def run(self) -> RunOutcome:
+        with self.interrupts:
+            outcome = self._recorded()
+        self.progress.run_finished(outcome)
+        return outcome
+
+    def _recorded(self) -> RunOutcome:
+        """The run, from the first file in its directory to the last word in its journal."""
         self._write_plan(self.plan)
         write_whole(self.run_dir / SUITE_NAME, self.plan.text.encode())
         write_whole(self.run_dir / ENVIRONMENT_NAME, dump_json(describe_environment(self.argv), indent=1).encode())
         self.journal = Journal(self.run_dir)
         try:
             self.progress.run_started(self.plan, self.run_dir)
-            with self.interrupts:
-                reason = self._trials_on_testbed()
-            outcome = self._outcome(reason)
+            return self._outcome(self._trials_on_testbed())
         finally:
             self.journal.close()
-        self.progress.run_finished(outcome)
-        return outcome
 
     def _write_plan(self, plan: Plan) -> None:
         write_whole(self.run_dir / PLAN_NAME, dump_json(plan.to_json(), indent=1).encode())
@@ -116,6 +120,7 @@ class _Run:
     def _open_testbed(self) -> Iterator[None]:
         testbed = self.plan.testbed.value
         try:
+            self.interrupts.check()
             testbed.open(self.run_dir)
             # Libraries that a testbed uses take the signals for themselves.
             self.interrupts.install()

@@ -38,7 +38,8 @@ Pick = Callable[[Any, str, Mapping[str, str]], Chosen[Any] | None]
 
 @dataclass(frozen=True)
 class CaseFile:
-    """One [[case]] as it was written: the alternatives of each of its keys, in the order of the file.
+    """One [[case]] as it was written: the alternatives of each of its keys, in the order of the file. `sound` is False where a
+    mistake was found in it: its topologies are still looked at, so that their mistakes are told with the others.
 
     Values by key: a Chosen for workload, topology, transport, filter, down_filter, sync and accept; a string for recovery; a
     float for deadline_s; a FaultEntry for each `fault[i]`.
@@ -48,23 +49,23 @@ class CaseFile:
     name: str
     columns: Mapping[str, list[Choice[Any]]]
     expect: Expect
+    sound: bool = True
 
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite as it was written. `text` is the file itself."""
+    """A suite as it was written. `text` is the file itself. Its tables are None where a mistake was found in them."""
 
     path: Path
     text: str
-    head: SuiteTable
-    testbed: Chosen[Any]
-    settings: NodeSettings
+    head: SuiteTable | None
+    testbed: Chosen[Any] | None
+    settings: NodeSettings | None
     cases: list[CaseFile] = field(default_factory=list)
 
 
-def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile | None:
-    """Read a suite file. Raises UsageError where it is no TOML at all; other mistakes are noted, and None is returned where
-    there are so many of them that nothing can be said about the cases."""
+def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile:
+    """Read a suite file. Raises UsageError where it is no TOML at all; other mistakes are noted."""
     text, document = _parsed(path)
     for key in document:
         if key not in TOP_KEYS:
@@ -79,9 +80,7 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile 
     elif not entries:
         mistakes.add("case", "is missing", "add at least one [[case]]")
     reader = CaseReader(registry, mistakes)
-    cases = [case for i, entry in enumerate(entries) if (case := reader.read(entry, f"case[{i}]")) is not None]
-    if head is None or settings is None or testbed is None:
-        return None
+    cases = [reader.read(entry, f"case[{i}]") for i, entry in enumerate(entries)]
     return SuiteFile(path, text, head, testbed, settings, cases)
 
 
@@ -124,8 +123,8 @@ class CaseReader:
         self._registry = registry
         self._mistakes = mistakes
 
-    def read(self, entry: Mapping[str, Any], path: str) -> CaseFile | None:
-        """The case at `path`; None where any of its keys is wrong."""
+    def read(self, entry: Mapping[str, Any], path: str) -> CaseFile:
+        """The case at `path`."""
         before = len(self._mistakes)
         for key in entry:
             if key not in CASE_KEYS:
@@ -138,9 +137,7 @@ class CaseReader:
             else:
                 columns[key] = self._column(key, raw, f"{path}.{key}")
         expect = convert(entry.get("expect", {}), Expect, f"{path}.expect", self._mistakes)
-        if len(self._mistakes) > before:
-            return None
-        return CaseFile(path, name, columns, expect)
+        return CaseFile(path, name, columns, expect, sound=len(self._mistakes) == before)
 
     def _name(self, entry: Mapping[str, Any], path: str) -> str:
         name = entry.get("name")

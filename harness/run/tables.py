@@ -141,7 +141,7 @@ ACCEPTS: Mapping[str, type[Complete | Quorum | Deadline]] = {
 @dataclass(frozen=True)
 class RecoveryMs:
     """expect.recovery_ms: the most that a recovery may take, from the fault to the first complete wave, in milliseconds, by
-    quantile over all recoveries of the case."""
+    quantile over the trials of the case, each counted with its slowest recovery."""
 
     p50: float | None = None
     p90: float | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from harness.api.errors import HarnessError, InfrastructureError
 from harness.api.records import Check
@@ -51,10 +50,6 @@ class JournalFailedError(InfrastructureError):
     """Nothing more can be written down, so that nothing more can be run."""
 
 
-class _Managed(Deployment, AbstractContextManager[Any], Protocol):
-    """What a testbed's deployment is: its protocol, and a context manager that ends every process of the trial."""
-
-
 @dataclass
 class TrialRun:
     """Runs one trial. It is in the journal as started, from `position` on."""
@@ -93,8 +88,7 @@ class TrialRun:
             return Ended("infrastructure", f"the check of the workload failed: {explain(e)}")
 
     def _measure(self) -> Ended:
-        deployment = cast(_Managed, self.testbed.deploy(self._spec()))
-        with deployment:
+        with self.testbed.deploy(self._spec()) as deployment:
             try:
                 deployment.start()
                 ended = self._drive(deployment)

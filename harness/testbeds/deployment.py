@@ -111,7 +111,16 @@ class TreeDeployment:
             if self._finished or self._failures or time.monotonic() > deadline:
                 raise InfrastructureError(self._why_not_ready(within_s))
             self._pump(deadline - time.monotonic())
+        if not self._faults and (left_out := self._why_left_out()):
+            raise InfrastructureError(f"the tree came up without {left_out}")
         ask(self._hosts, "arm", self._workload_started_s)
+
+    def _why_left_out(self) -> str:
+        """The nodes that the front-end gave up before the workload began, with the last that was heard of their attempts."""
+        dead = [int(e["member"]) for e in self._queue if e["kind"] == "dead"]
+        refused = {int(e["node"]): str(e["reason"]) for e in self._queue if e["kind"] == "adopter-refused"}
+        why = {node: f" ({refused[node]})" if node in refused else "" for node in dead}
+        return _list(f"{self._name(node)}, which never attached{why[node]}" for node in dead)
 
     def _why_not_ready(self, within_s: float) -> str:
         if self._failures:

@@ -30,7 +30,7 @@ class AgentHandle(Protocol):
 @dataclass(frozen=True)
 class Host:
     """One logical host. `place` says for people where it is; `address` is where its nodes listen; `boot_id` is the same for
-    hosts that share a kernel, and with it a clock."""
+    hosts that share a kernel, and with it a clock; `pid` is the agent's, 0 before it has told."""
 
     number: int
     handle: AgentHandle
@@ -68,6 +68,8 @@ def settle(hosts: Sequence[Host], futures: Sequence[Future[Any]], what: str, wit
 
 def named(host: Host, error: BaseException) -> BaseException:
     """The error with the host in front; errors that are not ours stay what they are."""
+    if isinstance(error, AgentGone) and not host.pid:
+        return AgentGone(f"host {host.number} ({host.place}): its agent did not come up: {error}")
     if isinstance(error, AgentGone):
         return AgentGone(f"{host}: the agent is gone, and all nodes of its host with it: {error}")
     return InfrastructureError(f"{host}: {error}") if isinstance(error, InfrastructureError) else error

@@ -138,9 +138,8 @@ class Loop:
             todo, node.out.actions = node.out.actions, []
             for op, a, b in todo:
                 if op is SEND:
-                    if self.traps:
-                        self.traps.flushing(a, b)
-                    if not a.send(b):
+                    whole = a.send(b) if not self.traps else self.traps.send(a, b)
+                    if not whole:
                         node.blocked(a)
                 elif op is CONNECT:
                     self._connect(a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
@@ -125,6 +126,7 @@ def _redirect(scratch: Path) -> None:
         for target in targets:
             os.dup2(fd, target)
         os.close(fd)
+    faulthandler.enable(2)  # where a crash by signal leaves its traceback
 
 
 def stderr_path(scratch: Path) -> Path:

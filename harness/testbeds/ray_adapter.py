@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -25,9 +26,13 @@ from typing import Any
 from harness.api.errors import InfrastructureError
 from harness.testbeds.agent import Agent, AgentConfig
 from harness.testbeds.hosts import AgentGone
-from harness.testbeds.procs import MARK
+from harness.testbeds.procs import MARK, raise_descriptor_limit
 
 NAMESPACE = "harness"
+#: As in pyproject.toml.
+OLDEST_RAY = (2, 30)
+#: What the hungriest of Ray's processes has open on one machine with a few agents, and some room.
+_DESCRIPTORS = 128
 _OBJECT_STORE_BYTES = 80 << 20
 _LEAVE_WITHIN_S = 30.0
 #: Threads of an agent: a long poll, an order that takes its time, and room for short questions.
@@ -88,6 +93,7 @@ class RayClient:
     def start(self, directory: Path, num_cpus: int, mark: str, within_s: float) -> None:
         """Start a small Ray of our own on this machine, with its files under `directory` and reachable over loopback with a
         secret of its own only. Nothing is written anywhere else. Raises InfrastructureError."""
+        raise_descriptor_limit(_DESCRIPTORS, "Ray")
         self._set_environment(
             {
                 MARK: mark,
@@ -228,14 +234,22 @@ def _own_path() -> str:
 
 
 def import_ray() -> Any:
-    """The ray module. Raises InfrastructureError where it is missing or broken."""
+    """The ray module. Raises InfrastructureError where it is missing, broken or too old."""
+    oldest = ".".join(map(str, OLDEST_RAY))
+    install = f"install it: {Path(sys.executable).name} -m pip install 'ray>={oldest}'"
     try:
         import ray
-    except ImportError as error:
-        raise InfrastructureError(
-            f"Ray cannot be imported ({error}); install it: {Path(sys.executable).name} -m pip install 'ray>=2.30'"
-        ) from error
+    except Exception as error:  # a broken installation raises whatever it likes
+        raise InfrastructureError(f"Ray cannot be imported ({error}); {install}") from error
+    version = str(getattr(ray, "__version__", "of no version"))
+    if is_too_old(version):
+        raise InfrastructureError(f"Ray {version} is here, but {oldest} or newer is needed; {install}")
     return ray
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a Ray of this version is older than what we need."""
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < OLDEST_RAY
 
 
 def _reload_configuration() -> None:

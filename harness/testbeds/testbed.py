@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
 import tempfile
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 from harness.api.errors import InfrastructureError
 from harness.api.testbed import DeploymentSpec
 from harness.testbeds import procs
 from harness.testbeds.agent import AgentConfig
 from harness.testbeds.deployment import NODE_ENTRY, TreeDeployment
-from harness.testbeds.hosts import ANSWER_WITHIN_S, AgentGone, Host, ask, settle
+from harness.testbeds.hosts import ANSWER_WITHIN_S, Host, ask, settle
+from harness.testbeds.janitor import Janitor
 from harness.testbeds.ray_adapter import RayAgent, RayClient, RayNode
 
 _PREFIX = "harness-ray-"
@@ -34,7 +34,8 @@ class Session:
 
     def __init__(self, start_timeout_s: float) -> None:
         self.mark = secrets.token_hex(8)
-        self.base, self._lock = make_base()
+        self.base = make_base()
+        self._janitor = Janitor(self.mark, self.base)
         self.client = RayClient()
         self.hosts: list[Host] = []
         self._start_timeout_s = start_timeout_s
@@ -68,10 +69,7 @@ class Session:
             self._agents[number : number + 1] = [agents[-1]]
         futures = [a.call("open") for a in agents]
         awaited = [Host(n, a, self._placed[n][1], self._place(n), "", 0) for n, a in zip(numbers, agents, strict=True)]
-        try:
-            answers = settle(awaited, futures, "open", self._start_timeout_s)
-        except AgentGone as error:
-            raise InfrastructureError(f"an agent did not come up: {error}") from error
+        answers = settle(awaited, futures, "open", self._start_timeout_s)
         return [
             Host(h.number, h.handle, h.address, h.place, str(a["boot_id"]), int(a["pid"]))
             for h, a in zip(awaited, answers, strict=True)
@@ -100,10 +98,10 @@ class Session:
 
     def _remove_base(self) -> None:
         shutil.rmtree(self.base, ignore_errors=True)
-        self._lock.close()
+        self._janitor.dismiss(_CLOSE_WITHIN_S)
 
 
-class RayTestbed:
+class RayTestbed(ABC):
     """The methods of harness.api.testbed.Testbed for a frozen dataclass that says in `_connect` where its hosts are."""
 
     hosts: int
@@ -111,9 +109,9 @@ class RayTestbed:
     #: The main function of node processes; tests of the testbeds put something simpler here.
     node_entry: ClassVar[str] = NODE_ENTRY
 
+    @abstractmethod
     def _connect(self, session: Session) -> Sequence[tuple[RayNode, str, str]]:
         """Start or join Ray; the Ray node, the data address and the scratch directory of each host."""
-        raise NotImplementedError
 
     @cached_property
     def _state(self) -> dict[str, Session]:
@@ -163,27 +161,13 @@ class RayTestbed:
         return TreeDeployment(spec, session.hosts, self.node_entry)
 
 
-def make_base() -> tuple[Path, IO[bytes]]:
-    """A new directory with a short path, and the lock that says that its owner lives. Removes the directories of owners that
-    were killed. Raises InfrastructureError where there is no place for it."""
+def make_base() -> Path:
+    """A new directory with a short path. Raises InfrastructureError where there is no place for one."""
+    longest = _LONGEST_BASE - len(_PREFIX) - 8
     for place in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
-        if len(place) + len(_PREFIX) + 8 > _LONGEST_BASE or not os.access(place, os.W_OK):
-            continue
-        remove_stale(Path(place))
-        base = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        lock = (base / "lock").open("wb")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return base, lock
+        if len(place) <= longest and os.access(place, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     raise InfrastructureError(
-        f"no directory for temporary files with a path of at most {_LONGEST_BASE - len(_PREFIX) - 8} characters can be written"
-        f" ({tempfile.gettempdir()} cannot or is longer): Ray's sockets need a short one; set TMPDIR"
+        f"no directory for temporary files with a path of at most {longest} characters can be written"
+        f" ({tempfile.gettempdir()} cannot, or is longer): Ray's sockets need a short one; set TMPDIR"
     )
-
-
-def remove_stale(place: Path) -> None:
-    """Remove what owners that were killed have left in `place`: their lock can be had."""
-    for base in place.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError), (base / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - (base / "lock").stat().st_mtime > 1.0:  # not one that is just being made
-                shutil.rmtree(base, ignore_errors=True)

@@ -32,16 +32,14 @@ class Traps:
             if injection.trigger.moment is not Moment.MID_FLUSH and self._due(injection):
                 self._strike(injection)
 
-    def flushing(self, link: Link, parts: Sequence[Buffer]) -> None:
-        """A frame is about to be sent: strike with half of it on the wire, where that was asked for."""
+    def send(self, link: Link, parts: Sequence[Buffer]) -> bool:
+        """Send a frame; where that was asked for, strike with half of it on the wire (all of it, if the transport cannot)."""
         for injection in list(self._armed):
             if injection.trigger.moment is Moment.MID_FLUSH and parts[0][1] == frames.DATA and self._reached(injection):
-                tear = getattr(link, "send_half", None)
-                if tear is not None:
-                    tear(parts)
-                else:
-                    link.send(parts)
+                whole: bool = getattr(link, "send_half", link.send)(parts)
                 self._strike(injection)
+                return whole
+        return link.send(parts)
 
     def _due(self, injection: Injection) -> bool:
         node, moment = self._node, injection.trigger.moment

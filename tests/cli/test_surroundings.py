@@ -29,7 +29,7 @@ class Odd:
         if self.does == "break":
             raise ZeroDivisionError("a mistake")
         os.write(2, b"opened\\n")
-        time.sleep(60)
+        time.sleep(2)
 
     def close(self):
         pass
@@ -123,6 +123,38 @@ def test_ctrl_c_leaves_a_report_and_one_document(odd, suite, tmp_path):
     assert "Traceback" not in err
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert document["run"] == str(run_dir)
+
+
+LIAR = """
+from dataclasses import dataclass
+from harness.hookspecs import hookimpl
+from harness.api.filters import Algebra
+from harness_plugins.filters.additive import Sum
+
+@dataclass(frozen=True)
+class Liar(Sum):
+    @property
+    def algebra(self):
+        return Algebra(idempotent=True, invertible=True, keyed=False, ordered=False)
+
+@hookimpl
+def harness_filters():
+    return {"liar": Liar}
+"""
+
+
+def test_a_filter_that_breaks_its_own_laws_fails_its_check_with_exit_12(harness, install, tmp_path):
+    install("liar", {"liar": LIAR}, {"liar": "liar"})
+    env = {"PYTHONPATH": str(tmp_path / "site" / "liar")}
+    done = harness("plugin", "check", "filter", "liar", "--examples", "20", "--json", **env)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"], document["passed"]) == (12, 12, False)
+    failed = [check for check in document["checks"] if check["passed"] is False]
+    assert failed
+    assert all(check["message"] for check in failed)
+    text = harness("plugin", "check", "filter", "liar", "--examples", "20", **env)
+    assert text.returncode == 12
+    assert f"FAILED   {failed[0]['name']}" in text.stdout
 
 
 def test_an_unexpected_exception_is_exit_13_and_shows_its_traceback_on_request_only(harness, install, tmp_path):

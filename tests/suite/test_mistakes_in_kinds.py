@@ -203,6 +203,10 @@ def test_all_mistakes_are_reported_at_once_and_once_only(mistakes):
     workload = { kind = "load", waves = 1 }
     [[case.fault]]
     kind = "crash"
+    [[case]]
+    name = "c"
+    workload = { kind = "load", waves = 0 }
+    topology = { kind = "kary", fanout = 0, depth = 2 }
     """
     assert mistakes(text) == [
         "sweet: unknown table; known tables: case, node, suite, testbed",
@@ -216,6 +220,8 @@ def test_all_mistakes_are_reported_at_once_and_once_only(mistakes):
         "case[1].topology: is missing; known topology kinds: flat, kary, levels",
         'case[1].fault[0].target: is missing; for example "role:internal" or "any 1 of role:internal"',
         f"case[1].fault[0]: does not say when; {WHEN}",
+        "case[2].topology: fanout = 0 must be at least 1",
+        "case[2].workload.waves: 0 must be positive",
     ]
 
 

@@ -229,6 +229,28 @@ def test_what_the_kernel_does_not_take_is_kept_by_reference(end: End, wire: Any)
     assert end.link.backlog_bytes == 0
 
 
+def test_half_a_frame(end: End, wire: Any) -> None:
+    sock = wire.connected(end)
+    sock.settimeout(10)
+    frame = payload(5, 999)
+    assert end.link.send_half((frame[:500], frame[500:])) is False
+    whole = encoded(frame)
+    assert sock.recv(1 << 20) == whole[: len(whole) // 2]
+    assert end.link.backlog_bytes == len(whole) - len(whole) // 2
+    assert end.link.send_half((b"queued behind",)) is False
+    while not end.sink.writable:
+        end.poll(1.0)
+    rest = whole[len(whole) // 2 :] + encoded(b"queued behind")
+    got = b""
+    while len(got) < len(rest):
+        got += sock.recv(1 << 20)
+    assert got == rest
+    sock.close()
+    while not end.sink.lost:
+        end.poll(1.0)
+    assert end.link.send_half((b"swallowed",))
+
+
 def test_close_sends_what_there_is_room_for_by_then(end: End, wire: Any) -> None:
     """Without another poll: the receiver has made room since the last one."""
     sock = wire.connected(end)

@@ -109,6 +109,7 @@ class _FrontEnd(FrontEndBase):
         self.stream = -1
         self.classes: Classes = {}
         self.ended: set[int] = set()
+        self.finished = False
 
     def start(self, fe: FrontEndHandle) -> None:
         """Open the stream: a narrow window, since each wave is large."""
@@ -118,6 +119,8 @@ class _FrontEnd(FrontEndBase):
 
     def on_result(self, fe: FrontEndHandle, result: Result) -> None:
         """Merge; the run is over when every live back-end has read its share."""
+        if self.finished:
+            return
         sizes = np.array([sum(len(pairs) for _, pairs in wave) for wave in result.values], dtype=np.int64)
         fe.record(result.stream, result.first, sizes, result.contributors, result.complete, result.granted_s)
         for wave in result.values:
@@ -140,8 +143,9 @@ class _FrontEnd(FrontEndBase):
 
     def _maybe_finish(self, fe: FrontEndHandle) -> None:
         alive = self.members & fe.alive
-        if not alive or any(rank not in self.ended for rank in alive):
+        if self.finished or not alive or any(rank not in self.ended for rank in alive):
             return
+        self.finished = True
         state = fe.state(self.stream) if self.context.recovery is Recovery.COMPOSE else None
         for wave in state if state is not None else ():
             self._merge(wave)

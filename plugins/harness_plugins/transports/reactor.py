@@ -96,10 +96,16 @@ class Reactor:
             raise RuntimeError("poll was called from one of its own callbacks")
         if self.closed:
             return 0
+        until = 0.0
+        if timeout_s is not None:
+            if timeout_s > 0:
+                until = time.monotonic() + timeout_s
+            else:
+                timeout_s = 0  # the system takes less for "for ever"
         self._polling = True
         try:
-            until = time.monotonic() + timeout_s if timeout_s else 0.0
-            wait, count = timeout_s, 0
+            wait: float | None = timeout_s
+            count = 0
             handlers = self._handlers
             while True:
                 if len(handlers) <= _FEW:

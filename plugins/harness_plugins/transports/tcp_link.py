@@ -119,6 +119,22 @@ class TcpLink:
         self._queue_rest(out, sent)
         return False
 
+    def send_half(self, parts: Sequence[Buffer]) -> bool:
+        """As `send`, but the kernel gets only the first half now, the rest at the next poll: so that a fault can strike in
+        the middle of a frame. On a link with a backlog, which is in the middle of one already, it is `send`."""
+        if not self._direct:
+            return self.send(parts)
+        body = b"".join(parts)
+        whole = b"".join((_pack(DATA, len(body)), body, _PADS[len(body) & 7]))
+        try:
+            sent = self._send(whole[: len(whole) // 2])
+        except OSError:
+            return self.send(parts)
+        self._direct = False
+        self._reactor.change(self._sock.fileno(), _IN | _OUT)
+        self._queue_rest([whole], sent)
+        return False
+
     def _hold(self, out: list[Buffer]) -> bool:
         """Queue a whole frame behind others, or forget it where nobody will ever take it."""
         if not self._open or self._fault:

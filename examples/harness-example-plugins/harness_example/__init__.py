@@ -1,0 +1,1 @@
+"""Plugins for harness that are not part of it."""
