@@ -44,6 +44,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "protocol-error": "node, peer, message: a neighbour sent something that is no frame of ours",
     "usage": "node, rss_bytes, pss_bytes, cpu_s: what a node process had used when it ended",
     "finished": "ok, reason: the workload ended",
+    "gave-up": "node, status, reason: a node ended itself, and why",
+    "node-failed": "node, message: the code of a node process raised; the end of the traceback",
     "node-exited": "node, status: a node process ended (negative: by that signal)",
     "note": "name, fields: an event of the workload's own",
 }

@@ -43,6 +43,10 @@ KINDS = range(1, 14)
 Buffer = bytes | bytearray | memoryview
 
 
+#: How the cause of a link's end begins where the other side had sent garbage.
+PROTOCOL_ERROR = "protocol error"
+
+
 class FrameError(ValueError):
     """Bytes that are no frame of ours; the message says why."""
 
@@ -230,7 +234,7 @@ def decode_blobs(body: memoryview, count: int, codec: Codec) -> list[Any]:
         return blobs
     try:
         return [msgpack.unpackb(b, strict_map_key=False) for b in blobs]
-    except (ValueError, msgpack.UnpackException) as e:
+    except (TypeError, ValueError, msgpack.UnpackException) as e:
         raise FrameError(f"an opaque unit is no msgpack: {e}") from e
 
 
@@ -238,7 +242,7 @@ def decode_object(frame: memoryview) -> Any:
     """The msgpack body of an object frame. Raises FrameError."""
     try:
         return msgpack.unpackb(frame[HEADER_SIZE:], strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as e:
+    except (TypeError, ValueError, msgpack.UnpackException) as e:
         raise FrameError(f"no msgpack in the body: {e}") from e
 
 

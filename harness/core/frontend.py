@@ -13,7 +13,7 @@ from harness.core.membership import Membership
 from harness.core.node import CONTROL, Node
 from harness.core.ranks import EMPTY, RankSet
 from harness.core.results import ResultTable, check_spec
-from harness.core.settings import NodeSettings
+from harness.core.settings import START_UP_PATIENCE, NodeSettings
 from harness.core.spec import StreamError, StreamSpec
 from harness.core.streams import NEVER
 from harness.core.tree import Tree
@@ -241,7 +241,8 @@ class FrontEnd(Node):
         expired = self.membership.expired(now)
         if expired:
             self._declare_dead(expired)
-        quiet = max(5.0, 2 * self.settings.orphan_grace_s)
+        # Longer than a node may wait for a parent that is stopped, before it turns to another one.
+        quiet = max(5.0, 2 * self.settings.orphan_grace_s, (START_UP_PATIENCE + 5) * self.settings.connect_timeout_s)
         if not self.started and now > self.membership.last_join + quiet:
             missing = set(self.membership.missing())
             if self.membership.parents:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.core.below import descend
+from harness.core.frames import PROTOCOL_ERROR
 from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 from harness.core.tree import Tree
 
 NEVER = float("inf")
+#: A node whose link was dropped for garbage so many times is broken: it would only come back and do it again.
+_FORGIVEN = 3
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Membership:
         self.incarnations: dict[int, int] = {}
         self.suspects: dict[int, Suspect] = {}
         self.dead: set[int] = set()
+        self.offences: dict[int, int] = {}
         self.last_join = now
 
     def below(self, node: int) -> list[int]:
@@ -72,11 +76,15 @@ class Membership:
         if node in self.dead or incarnation < self.incarnations.get(node, 0):
             return []
         s = self.settings
+        if cause.startswith(PROTOCOL_ERROR):
+            self.offences[node] = self.offences.get(node, 0) + 1
         new = []
         for n in self.below(node):
             leaf = n == node and self.tree.nodes[n].rank is not None
             if n not in self.suspects and n not in self.dead:
                 due = now + (s.leaf_grace_s if leaf else s.orphan_grace_s)
+                if self.offences.get(n, 0) >= _FORGIVEN:
+                    due = now
                 self.suspects[n] = Suspect(due, cause if n == node else f"lost with node {node}")
                 new.append(n)
         return new

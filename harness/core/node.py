@@ -123,7 +123,7 @@ class Node:
             self.handlers[head[1]](link, frame, head)
         except (FrameError, struct.error, KeyError, TypeError, ValueError, OverflowError) as e:
             self.out.event("protocol-error", peer=link.node, message=f"{type(e).__name__}: {e}")
-            self.drop(link, f"protocol error: {e}")
+            self.drop(link, f"{frames.PROTOCOL_ERROR}: {e}")
 
     def link_lost(self, conn: Hashable, reason: str, now: float) -> None:
         """The transport lost a link."""
@@ -339,8 +339,7 @@ class Node:
         self.streams.take_down(stream, message)
 
     def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
-        """Pass a message on. A back-end that is not addressed gets a place-holder, which keeps the numbers in step
-        and tells (as its epoch) how many bytes of the window it stands for."""
+        """Pass a message on. A back-end that is not addressed gets a place-holder: its number, and (as epoch) its size."""
         frame = m.frame
         if m.to and self.tree.nodes[child.node].rank is not None and m.to.isdisjoint(child.ranks):
             frame = frames.control_frame(frames.DOWN, stream, m.seq, epoch=len(m.payload), meta=m.to.encoded)

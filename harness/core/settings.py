@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: A process that waits to be scheduled among hundreds that start is not dead.
+START_UP_PATIENCE = 10
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """lease_s: a neighbour that was silent for so long is lost. heartbeat_s: how often an idle link speaks (at most a third
-    of the lease). connect_timeout_s: how long one adoption attempt may take. leaf_grace_s: how long a back-end whose own
+    of the lease). connect_timeout_s: how long one adoption attempt may take (START_UP_PATIENCE
+    times as long while the tree starts and all nodes connect at once). leaf_grace_s: how long a back-end whose own
     link broke may take to come back before it is declared dead. orphan_grace_s: the same for back-ends that lost an
     ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error."""
 
-    lease_s: float = 1.0
+    lease_s: float = 2.0
     heartbeat_s: float = 0.25
     connect_timeout_s: float = 1.0
     leaf_grace_s: float = 0.25

@@ -65,6 +65,8 @@ class StreamTable(DownTable):
 
     def report(self) -> dict[int, list[int]]:
         """For an ATTACH: per stream next unit, acknowledged unit, epoch, last message here, last message everywhere below."""
+        for i, d in self.down.items():
+            d.reported = self.below(i)
         return {
             i: [s.next, s.acked, s.epoch, self.down[i].last, self.below(i)]
             for i, s in self.up.items()
@@ -243,6 +245,7 @@ class StreamTable(DownTable):
                 for chunk, (items, ranks) in s.state.items():
                     self._send_state(s, link, chunk, items, ranks)
             self.dirty[i] = s
+            self.report_down(i)  # children may have said more since the ATTACH was sent
 
     def wake(self, link: Neighbour) -> None:
         """A link takes frames again."""

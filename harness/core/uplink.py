@@ -11,6 +11,7 @@ from __future__ import annotations
 from harness.core import actions, frames
 from harness.core.actions import Neighbour
 from harness.core.port import Port
+from harness.core.settings import START_UP_PATIENCE
 
 NEVER = float("inf")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
@@ -65,9 +66,13 @@ class Uplink:
         self.round = self.attempt // len(alive)
         if self.lost_parent >= 0:
             node.out.event("adopter-chosen", lost=self.lost_parent, adopter=self.target, attempt=self.attempt)
-        self.due = node.now + node.settings.connect_timeout_s
+        self.due = node.now + self.patience()
         node.rearm = True
         node.out.actions.append((actions.CONNECT, self.target, None))
+
+    def patience(self) -> float:
+        """How long the attempt under way may take."""
+        return self.node.settings.connect_timeout_s * (START_UP_PATIENCE if self.lost_parent < 0 else 1)
 
     def connected(self, link: Neighbour) -> None:
         """The link to the candidate is up: ask to be taken in."""
@@ -112,9 +117,9 @@ class Uplink:
             link, self.link = self.link, None
             node.links.pop(link.conn, None)
             node.out.actions.append((actions.CLOSE, link.conn, None))
-            self._failed(f"no answer within {node.settings.connect_timeout_s} s")
+            self._failed(f"no answer within {self.patience()} s")
         elif self.target is not None:
-            self._failed(f"not connected within {node.settings.connect_timeout_s} s")
+            self._failed(f"not connected within {self.patience()} s")
         else:
             self._try_next()
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.core.apps import PluginError
 from harness.core.filters import Codec, Filter, Items
 from harness.core.frames import Buffer, FrameError, MetaCache, concat_items
 from harness.core.ranks import RankSet, union
@@ -341,12 +342,14 @@ class UpStream:
     def absorb(self, first: int, items: Items, ranks: RankSet) -> None:
         """Put units from `first` on into the filter state (compose only). Each chunk of the item has a state of its own."""
         chunk = first % self.units.per_wave
-        folded = self.filter.fold(items)
         old = self.state.get(chunk)
-        if old is not None:
-            folded = self.filter.combine([old[0], folded], [old[1], ranks])
-            ranks = old[1] | ranks
-        self.state[chunk] = (folded, ranks)
+        try:
+            folded = self.filter.fold(items)
+            if old is not None:
+                folded = self.filter.combine([old[0], folded], [old[1], ranks])
+        except Exception as e:  # not the fault of whoever sent the frame at hand
+            raise PluginError(f"filter {self.spec.filter!r} on the state of stream {self.stream}") from e
+        self.state[chunk] = (folded, ranks if old is None else old[1] | ranks)
 
 
 def _same_contributors(q: deque[Piece], first: int, count: int) -> int:

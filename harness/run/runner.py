@@ -189,6 +189,8 @@ class _Run:
         self.failures_in_a_row = self.failures_in_a_row + 1 if ended.outcome == "infrastructure" else 0
         self._end_trial(trial, ended, time.monotonic() - begun)
         self._judge_trial(trial, position)
+        if ended.outcome == "interrupted":
+            self.interrupts.check()
 
     def _end_trial(self, trial: TrialPlan, ended: Ended, took_s: float) -> None:
         self._last_word(

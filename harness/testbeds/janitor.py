@@ -44,7 +44,7 @@ def main(mark: str, base: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while os.read(0, 1):
         pass
-    procs.end_marked(mark, _GRACE_S)
+    procs.end_marked(mark, _GRACE_S, base)
     shutil.rmtree(base, ignore_errors=True)
 
 

@@ -129,8 +129,11 @@ class Loop:
             if now >= self.next_chores and not self._chores(now):
                 return 1
         self._carry_out()
+        status, reason = out.exit
+        if status:
+            out.event("gave-up", status=status, reason=reason)
         self._report()
-        return out.exit[0]
+        return status
 
     def _carry_out(self) -> None:
         node = self.node
@@ -149,7 +152,7 @@ class Loop:
     def _connect(self, peer: int) -> None:
         address = self.boot.addresses.get(peer, "")
         if address:
-            self.endpoint.connect(peer, address, self.boot.spec.settings.connect_timeout_s)
+            self.endpoint.connect(peer, address, self.node.uplink.patience())
         else:
             self.node.refused(peer, "it has no address", monotonic())
 

@@ -102,41 +102,45 @@ def raise_descriptor_limit(needed: int, what: str) -> int:
     return soft
 
 
-def marked(value: str) -> list[int]:
+def marked(value: str, base: Path | None = None) -> list[int]:
     """The pids of all living processes of this machine, except this one, that were started with MARK=value in their
-    environment. Processes of other users are not seen."""
+    environment, and of those of Ray's that have files open below `base`. Processes of other users are not seen."""
     pids = (int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit()) if _LINUX else iter(())
-    return [pid for pid in pids if pid != os.getpid() and _has_mark(pid, value) and is_running(pid)]
+    return [pid for pid in pids if pid != os.getpid() and _is_marked(pid, value, base) and is_running(pid)]
 
 
-def _has_mark(pid: int, value: str) -> bool:
+def _is_marked(pid: int, value: str, base: Path | None) -> bool:
     with contextlib.suppress(OSError):
-        return f"{MARK}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if f"{MARK}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return True
+        # Ray's helpers write their title over their environment.
+        if base is not None and Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::"):
+            return any(str(fd.readlink()).startswith(f"{base}/") for fd in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 
-def end_marked(value: str, grace_s: float) -> list[int]:
-    """Give the processes marked with `value` `grace_s` seconds to end by themselves, then end them by SIGKILL. Returns the
+def end_marked(value: str, grace_s: float, base: Path | None = None) -> list[int]:
+    """Give the processes that `marked` finds `grace_s` seconds to end by themselves, then end them by SIGKILL. Returns the
     pids that had to be killed. Raises InfrastructureError where one of them does not even end by that."""
-    wait_until_gone(marked(value), grace_s)
+    wait_until_gone(marked(value, base), grace_s)
     killed: list[int] = []
     deadline = time.monotonic() + 10.0
-    while left := marked(value):
+    while left := marked(value, base):
         if time.monotonic() > deadline:
             raise InfrastructureError(f"processes {left} did not end after SIGKILL; look at them with ps and end them by hand")
         for pid in left:
-            _kill_if_marked(pid, value)
+            _kill_if_marked(pid, value, base)
         killed += [pid for pid in left if pid not in killed]
         time.sleep(0.02)
     return killed
 
 
-def _kill_if_marked(pid: int, value: str) -> None:
+def _kill_if_marked(pid: int, value: str, base: Path | None) -> None:
     # The pid could have gone to somebody else since it was listed: hold it by a descriptor and look again before killing.
     with contextlib.suppress(ProcessLookupError):
         held = os.pidfd_open(pid)
         try:
-            if _has_mark(pid, value):
+            if _is_marked(pid, value, base):
                 signal.pidfd_send_signal(held, signal.SIGKILL)
         finally:
             os.close(held)

@@ -214,7 +214,7 @@ class _Thread:
         except InfrastructureError:
             raise
         except Exception as error:
-            raise InfrastructureError(f"{what} failed: {_first_line(error)}") from error
+            raise InfrastructureError(f"{what} failed: {' '.join(_lines(error))[:1000]}") from error
 
     def end(self) -> None:
         self._work.put(None)

@@ -48,7 +48,7 @@ def test_a_case_without_axes_is_one_case_with_the_documented_defaults(planned):
     assert case.expect.recovery == "exact"
     assert [t.id for t in plan.trials] == ["crash-mid-stream-t0", "crash-mid-stream-t1"]
     assert (plan.hosts, plan.hosts_known) == (4, True)
-    assert plan.settings.lease_s == 1.0
+    assert plan.settings.lease_s == 2.0
 
 
 def test_lists_are_axes_in_the_order_of_the_file_and_the_last_turns_fastest(planned):
