@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from harness.core import actions, frames
+from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour, Outputs
 from harness.core.below import Below
 from harness.core.downstream import SHUTDOWN, DownStream, Message
@@ -235,8 +235,8 @@ class Node:
 
     def _on_notice(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         body = frames.decode_object(frame)
-        notices = [dict(n) for n in body["notices"]]
-        self.set_ranks(link, RankSet.decode(body["ranks"]), notices, body["next"])
+        notices = [vetting.notice(n, self.tree) for n in body["notices"]]
+        self.set_ranks(link, RankSet.decode(body["ranks"]), notices, vetting.positions(body["next"]))
 
     def set_ranks(
         self,
@@ -276,9 +276,9 @@ class Node:
     # -- children attach --------------------------------------------------------------------------------------------------
 
     def _on_attach(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
-        body = frames.decode_object(frame)
         if link.conn not in self.strangers:
             raise FrameError(f"node {link.node} attaches twice")
+        body = vetting.attach(frames.decode_object(frame), self.tree)
         if body["control"] > self.control.last:
             self.waiting_children.append((link, body))  # it knows streams that we have not heard of yet
             return
@@ -295,8 +295,8 @@ class Node:
         for old in [c for c in self.children.values() if c.node == link.node]:
             self.drop(old, "attached anew")
         self.strangers.pop(link.conn)
-        link.ranks = RankSet.decode(body["ranks"]) - self.dead_ranks
-        link.incarnation = int(body["inc"])
+        link.ranks = body["ranks"] - self.dead_ranks
+        link.incarnation = body["inc"]
         link.ready = True
         self.children[link.conn] = link
         self.streams.child_joined(link, body["streams"])
@@ -331,10 +331,11 @@ class Node:
     def take_down(self, stream: int, message: Message) -> None:
         """A message for this subtree: keep it, pass it on, act on it."""
         if stream == CONTROL:
+            order = frames.decode_object(memoryview(bytes(_SIZE) + message.payload))  # garbage is not passed on
             if self.control.push(message):
                 for child in list(self.children.values()):
                     self.send_down(child, CONTROL, message)
-                self._on_control(message.payload)
+                self._on_control(order)
             return
         self.streams.take_down(stream, message)
 
@@ -350,8 +351,7 @@ class Node:
         """A new message, with the frame that carries it."""
         return Message(seq, payload, to, frames.control_frame(frames.DOWN, stream, seq, payload, meta=to.encoded))
 
-    def _on_control(self, payload: bytes) -> None:
-        order = frames.decode_object(memoryview(bytes(frames.HEADER_SIZE) + payload))
+    def _on_control(self, order: dict[str, Any]) -> None:
         op = order["op"]
         if op == "open":
             self.streams.open(int(order["id"]), StreamSpec.from_wire(order["spec"]))

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 #: A process that waits to be scheduled among hundreds that start is not dead.
 START_UP_PATIENCE = 10
 
+#: What the protocol's own messages need, and what a length of 32 bits can say.
+LEAST_FRAME_BYTES = 64 << 10
+MOST_FRAME_BYTES = (1 << 32) - 8
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
@@ -28,3 +32,12 @@ class NodeSettings:
         if not 0 < self.heartbeat_s <= self.lease_s / 3:
             most = f"at most a third of lease_s = {self.lease_s}"
             raise ValueError(f"heartbeat_s = {self.heartbeat_s} must be positive and {most}")
+        for name in ("connect_timeout_s", "start_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)} must be positive")
+        for name in ("leaf_grace_s", "orphan_grace_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)} must not be negative")
+        if not LEAST_FRAME_BYTES <= self.max_frame_bytes <= MOST_FRAME_BYTES:
+            limits = f"between {LEAST_FRAME_BYTES} and {MOST_FRAME_BYTES}"
+            raise ValueError(f"max_frame_bytes = {self.max_frame_bytes} must be {limits}")

@@ -39,8 +39,8 @@ class StreamTable(DownTable):
         if stream in self.up:
             return
         filter_ = node.filters.get(spec.filter)
-        if filter_ is None:
-            raise FrameError(f"stream {stream} wants filter {spec.filter!r}, which this node does not have")
+        if filter_ is None or spec.down_filter not in node.down_filters:
+            raise FrameError(f"stream {stream} wants filters {spec.filter!r} and {spec.down_filter!r}; this node lacks one")
         s = UpStream(stream, spec, filter_)
         self.up[stream] = s
         self.down[stream] = DownStream(spec.window_bytes)

@@ -8,7 +8,7 @@ one descends from.)
 
 from __future__ import annotations
 
-from harness.core import actions, frames
+from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour
 from harness.core.port import Port
 from harness.core.settings import START_UP_PATIENCE
@@ -129,7 +129,7 @@ class Uplink:
         if link is not self.link or self.parent is not None:
             raise frames.FrameError("a welcome that was not asked for")
         node = self.node
-        body = frames.decode_object(frame)
+        terms = vetting.marks(frames.decode_object(frame)["streams"], 2)
         link.ready = True
         self.parent = link
         self.due = self.alone_since = NEVER
@@ -137,7 +137,7 @@ class Uplink:
             node.out.event("attached", parent=link.node, depth=node.me.depth)
         again = self.lost_parent >= 0
         self.attempt = 0
-        node.welcomed(link, body["streams"], again)
+        node.welcomed(link, terms, again)
         if node.below.version != self.told:
             node.retell(link)
 
