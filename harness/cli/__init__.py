@@ -14,7 +14,7 @@ import typer
 
 from harness import __version__
 from harness.api.errors import ExitCode
-from harness.cli.common import DEBUG_VARIABLE, command, error_text, print_json
+from harness.cli.common import DEBUG_VARIABLE, command, error_text, let_go, print_json, tell
 
 EXIT_CODES = """Exit codes: 0 passed; 2 the suite or the command line is wrong; 10 regression; 11 inconclusive; 12 a correctness
 or recovery check failed; 13 the infrastructure failed, and nothing is said about the system under test."""
@@ -142,19 +142,25 @@ def main() -> NoReturn:
     """Run the command line; the process ends with one of the documented exit codes."""
     # numpy's linear algebra, which nothing here uses, would start a thread for every core and let it spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    code = _run_app()
+    let_go()
+    sys.exit(code)
+
+
+def _run_app() -> int:
     try:
         app(prog_name="harness")
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        sys.exit(ExitCode.INCONCLUSIVE)
+        tell("error: interrupted\n")
+        return ExitCode.INCONCLUSIVE
     except SystemExit as leaving:
         # A command line that was refused before any command of ours saw it.
         refusal = getattr(leaving.__context__, "format_message", None)
         if refusal is not None and "--json" in sys.argv:
             text = refusal()
             print_json({"exit_code": int(ExitCode.USAGE), "verdict": "error", "error": text, "mistakes": [text]})
-        known = [int(code) for code in ExitCode]
-        sys.exit(leaving.code if leaving.code in known else 0 if leaving.code is None else ExitCode.INFRASTRUCTURE)
+        if leaving.code is None or leaving.code in list(ExitCode):
+            return int(leaving.code or 0)
     except Exception as error:  # the last resort: whatever goes wrong is one message and a documented exit code
-        sys.stderr.write(error_text(error))
-    sys.exit(ExitCode.INFRASTRUCTURE)
+        tell(error_text(error))
+    return ExitCode.INFRASTRUCTURE

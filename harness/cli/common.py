@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ParamSpec
 
 import typer
@@ -39,9 +39,7 @@ def command(function: Callable[P, ExitCode]) -> Callable[P, None]:
             sys.stdout.flush()
         except (typer.Exit, typer.Abort):
             raise
-        except BrokenPipeError:
-            # Whoever read our output has left: there is nobody to tell, not even when Python flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except BrokenPipeError:  # whoever read our output has left: there is nobody to tell
             code = ExitCode.INFRASTRUCTURE
         except KeyboardInterrupt:
             code = _failed(InterruptedCommand("interrupted"), as_json)
@@ -54,7 +52,7 @@ def command(function: Callable[P, ExitCode]) -> Callable[P, None]:
 
 def _failed(error: Exception, as_json: bool) -> ExitCode:
     code = error.code if isinstance(error, HarnessError) else ExitCode.INFRASTRUCTURE
-    sys.stderr.write(error_text(error))
+    tell(error_text(error))
     if as_json:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, UsageError) else {}
         print_json({"exit_code": int(code), "verdict": "error", "error": str(error) or type(error).__name__, **mistakes})
@@ -87,7 +85,23 @@ def print_json(document: Any) -> None:
 
 def warn(text: str) -> None:
     """Tell a person something on standard error."""
-    sys.stderr.write(f"warning: {text}\n")
+    tell(f"warning: {text}\n")
+
+
+def tell(text: str) -> None:
+    """Write to standard error, if anybody can read it."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+
+
+def let_go() -> None:
+    """Flush what was printed; what nobody can read any more is thrown away, so that Python does not trip over it at its end."""
+    for stream, fd in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None:  # it was closed when we were started
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ STYLES: Mapping[str, str] = {
     "first-complete-wave": "green",
     "stream-error": "bold red",
     "protocol-error": "bold red",
+    "node-failed": "bold red",
     "finished": "green",
 }
 
@@ -55,6 +56,8 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
             return f"stream {get('stream')}, wave {get('wave')}: {get('error')}: {get('message')}"
         case "protocol-error":
             return f"node {get('node')} was sent garbage by node {get('peer')}: {get('message')}"
+        case "node-failed":
+            return f"node {get('node')} failed: {(str(get('message')).strip().splitlines() or ['it said nothing'])[-1]}"
         case "finished":
             return "workload finished" if get("ok") else f"workload failed: {get('reason')}"
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,8 @@ class LiveProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
+        with suppress(OSError):  # of a terminal that was closed
+            self._live.stop()
 
     def run_started(self, plan: Plan, run_dir: Path) -> None:
         """Say what is about to happen, and where it is written down."""

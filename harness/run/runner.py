@@ -20,7 +20,7 @@ from harness.run.environment import describe_environment
 from harness.run.interrupts import Interrupted, Interrupts
 from harness.run.journal import Journal, dump_json, write_whole
 from harness.run.plan import Plan, TrialPlan
-from harness.run.progress import Progress, RunOutcome
+from harness.run.progress import Progress, RunOutcome, WhileHeard
 from harness.run.record import ENVIRONMENT_NAME, PLAN_NAME, SKIPPED, SUITE_NAME, TRIALS_NAME, read_trial
 from harness.run.trial import Ended, JournalFailedError, TrialRun, explain
 
@@ -42,7 +42,8 @@ def run_suite(
     taken down. Raises InfrastructureError where the directory cannot be made, UsageError where the plan does not fit the
     hosts that the testbed has.
     """
-    return _Run(plan, new_run_directory(results, plan.suite.name), progress, argv, registry or load_registry()).run()
+    run_dir = new_run_directory(results, plan.suite.name)
+    return _Run(plan, run_dir, WhileHeard(progress), argv, registry or load_registry()).run()
 
 
 def new_run_directory(results: Path, name: str) -> Path:
@@ -122,14 +123,14 @@ class _Run:
         try:
             self.interrupts.check()
             testbed.open(self.run_dir)
-            # Libraries that a testbed uses take the signals for themselves.
-            self.interrupts.install()
+            self.interrupts.install()  # libraries that a testbed uses take the signals for themselves
             self.interrupts.check()
             yield
         finally:
             if self.interrupts.asked:
                 self.progress.message(f"{self.interrupts.reason}: everything is being taken down")
             testbed.close()
+            self.interrupts.install()  # and give them back to nobody
 
     def _fit_to_hosts(self) -> None:
         testbed = self.plan.testbed.value

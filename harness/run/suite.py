@@ -33,6 +33,9 @@ from harness.run.tables import (
 from harness.run.targets import parse_target
 
 T = TypeVar("T")
+
+#: A larger file is a mistake rather than a suite.
+MAX_BYTES = 16 << 20
 Pick = Callable[[Any, str, Mapping[str, str]], Chosen[Any] | None]
 
 
@@ -86,7 +89,11 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile:
 
 def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise UsageError(f"{path}: is no suite: it has more than {MAX_BYTES >> 20} MiB")
+        text = raw.decode()
         return text, tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such suite file; give the path of a TOML file such as suites/quickstart.toml") from None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.api.errors import InfrastructureError
-from harness.testbeds.ray_adapter import RayNode
+from harness.testbeds.ray_adapter import RayNode, parse_address
 from harness.testbeds.shipping import packages_to_ship
 from harness.testbeds.testbed import RayTestbed, Session
 
@@ -24,6 +24,9 @@ class Cluster(RayTestbed):
     host_addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        parse_address(self.address)
+        if self.start_timeout_s <= 0:
+            raise ValueError(f"start_timeout_s = {self.start_timeout_s} must be positive")
         if self.hosts < 0:
             raise ValueError(f"hosts = {self.hosts}: 0 uses all nodes of the cluster, a positive number so many of them")
         if self.host_addresses and self.hosts != len(self.host_addresses):

@@ -111,16 +111,15 @@ class TreeDeployment:
             if self._finished or self._failures or time.monotonic() > deadline:
                 raise InfrastructureError(self._why_not_ready(within_s))
             self._pump(deadline - time.monotonic())
-        if not self._faults and (left_out := self._why_left_out()):
-            raise InfrastructureError(f"the tree came up without {left_out}")
+        left_out = [int(e["member"]) for e in self._queue if e["kind"] == "dead"]
+        if left_out and not self._faults:
+            raise InfrastructureError(f"the tree came up without some nodes; not attached: {self._with_refusals(left_out)}")
         ask(self._hosts, "arm", self._workload_started_s)
 
-    def _why_left_out(self) -> str:
-        """The nodes that the front-end gave up before the workload began, with the last that was heard of their attempts."""
-        dead = [int(e["member"]) for e in self._queue if e["kind"] == "dead"]
-        refused = {int(e["node"]): str(e["reason"]) for e in self._queue if e["kind"] == "adopter-refused"}
-        why = {node: f" ({refused[node]})" if node in refused else "" for node in dead}
-        return _list(f"{self._name(node)}, which never attached{why[node]}" for node in dead)
+    def _with_refusals(self, nodes: Iterable[int]) -> str:
+        """The nodes, each with what was last heard of its attempts to attach."""
+        refused = {int(e["node"]): f": {e['reason']}" for e in self._queue if e["kind"] == "adopter-refused"}
+        return _list(self._name(node) + refused.get(node, "") for node in nodes)
 
     def _why_not_ready(self, within_s: float) -> str:
         if self._failures:
@@ -130,7 +129,7 @@ class TreeDeployment:
         if reasons:
             return f"the tree was not ready when the front-end gave up: {reasons[0]}"
         detached = [n.id for n in self._spec.tree.nodes[1:] if n.id not in self._attached]
-        what = f"; not attached: {_list(self._name(n) for n in detached)}" if detached else ""
+        what = f"; not attached: {self._with_refusals(detached)}" if detached else ""
         return f"the tree was not ready within {within_s:g} s{what}"
 
     def _name(self, node: int) -> str:

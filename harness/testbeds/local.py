@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.testbeds.ray_adapter import RayNode
+from harness.testbeds.ray_adapter import RayNode, parse_address
 from harness.testbeds.testbed import RayTestbed, Session
 
 _LOOPBACK = "127.0.0.1"
+#: More of them on one machine are a mistake rather than a wish.
+MOST_HOSTS = 256
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,14 @@ class Local(RayTestbed):
     def __post_init__(self) -> None:
         if self.hosts < 1:
             raise ValueError(f"hosts = {self.hosts}: a testbed needs at least one host")
+        if self.hosts > MOST_HOSTS:
+            raise ValueError(f"hosts = {self.hosts}: each is a process of Ray's; at most {MOST_HOSTS}")
         if self.num_cpus < 1:
             raise ValueError(f"num_cpus = {self.num_cpus}: Ray needs at least one")
+        if self.start_timeout_s <= 0:
+            raise ValueError(f"start_timeout_s = {self.start_timeout_s} must be positive")
+        if self.ray_address:
+            parse_address(self.ray_address)
 
     def _connect(self, session: Session) -> Sequence[tuple[RayNode, str, str]]:
         if self.ray_address:

@@ -331,12 +331,21 @@ def probe(address: str, within_s: float) -> Found:
     return found
 
 
-def _check_reachable(address: str, within_s: float, hint: str) -> None:
+def parse_address(address: str) -> tuple[str, int]:
+    """The host and the port of a cluster's address. Raises ValueError where it has none."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise InfrastructureError(f"'{address}' is no address of a Ray cluster; it must be host:port; {hint}")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"'{address}' is no address of a Ray cluster; it must be host:port")
+    return host.strip("[]"), int(port)
+
+
+def _check_reachable(address: str, within_s: float, hint: str) -> None:
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=within_s).close()
+        host, port = parse_address(address)
+    except ValueError as error:
+        raise InfrastructureError(f"{error}; {hint}") from error
+    try:
+        socket.create_connection((host, port), timeout=within_s).close()
     except OSError as error:
         raise InfrastructureError(f"no Ray cluster can be reached at {address}: {error}; {hint}") from error
 

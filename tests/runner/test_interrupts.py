@@ -130,7 +130,7 @@ def test_what_was_measured_until_then_is_in_the_report(drive: Callable[..., Driv
     driven.signal(signal.SIGTERM)
     _, document, _ = driven.ended()
     (case,) = document["cases"]
-    assert document["reasons"] == ["first: trial 0: interrupted by SIGTERM"]
+    assert document["reasons"] == ["interrupted by SIGTERM", "first: trial 0: interrupted by SIGTERM"]
     assert case["figures_from"] == "unfinished trials" and case["counts"]["delivered"] > 200
 
 
