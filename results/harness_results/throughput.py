@@ -24,6 +24,11 @@ WARM_UP_MAX_S = 1.0
 
 LATENCIES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
+#: All waves of a trial may come in one delivery, which takes no time at all.
+LEAST_STEADY_S = 1e-3
+#: A rate over less time than this says nothing.
+SHORTEST_S = 1e-3
+
 
 @dataclass(frozen=True)
 class Window:
@@ -79,8 +84,8 @@ class Deliveries:
         return np.asarray(self._up_to[np.maximum(a, b)] - self._up_to[a], dtype=np.int64)
 
     def window(self, start_s: float, end_s: float) -> Window | None:
-        """The figures of [start_s, end_s); None where that is no time at all."""
-        if not end_s > start_s:
+        """The figures of [start_s, end_s); None where that is too short a time for any."""
+        if end_s - start_s < SHORTEST_S:
             return None
         a, b = np.searchsorted(self.t_s, [start_s, end_s], side="left").tolist()
         found = weighted_percentiles(self.latency_ms[a:b], self.counts[a:b], list(LATENCIES.values()))
@@ -88,7 +93,9 @@ class Deliveries:
         return Window(start_s, end_s, waves, waves / (end_s - start_s), dict(zip(LATENCIES, found, strict=True)))
 
     def steady(self, start_s: float, end_s: float) -> Window | None:
-        """The window [start_s, end_s) without its warm-up head."""
+        """The window [start_s, end_s) without its warm-up head; None where it is too short to have a rate."""
+        if end_s - start_s < LEAST_STEADY_S:
+            return None
         return self.window(start_s + min(WARM_UP_MAX_S, WARM_UP_SHARE * max(0.0, end_s - start_s)), end_s)
 
     @property

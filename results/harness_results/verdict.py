@@ -117,18 +117,24 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     doubts = [f"the record is not whole: {n}" for n in trial.get("record_notes", ())]
     doubts += [s for f in found.faults if (s := f.truth.shortcoming())]
     doubts += _unplanned_deaths(record, found)
+    failures = [f"node {e['node']} failed: {_last_line(e['message'])}" for e in record.of_kind("node-failed")]
     if doubts:
-        return INFRASTRUCTURE, doubts
+        return INFRASTRUCTURE, [*failures, *doubts]
     check = trial.get("check")
     wrong = [v.message for v in found.audit.violations]
     wrong += [f"the workload ended early: {e.get('reason') or 'it gave no reason'}" for e in _bad_ends(record)]
     if check is not None and check["passed"] is False:
         wrong.insert(0, f"the workload's check failed: {check['summary']}")
-    if wrong:
+    if wrong := [*failures, *wrong]:
         return FAILED, wrong
     if check is None or check["passed"] is None:
         return INVALID, [f"nothing can be said: {check['summary'] if check else 'the workload was not checked'}"]
     return PASSED, [str(check["summary"])] if check["summary"] else []
+
+
+def _last_line(message: str) -> str:
+    """What a traceback comes to."""
+    return (message.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _bad_ends(record: TrialRecord) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ _REFUSED = {
     "null": "it does not merge; use a filter of numbers such as sum, min or concat",
 }
 _MOST_UNEVEN = 20
+MOST_ITEM_BYTES = 1 << 30
 _USUAL = StreamSpec(name="", members=EMPTY, filter="")
 #: At a limited rate, a back-end wakes at most so often and offers what has become due.
 _TICK_S = 0.0005
@@ -73,7 +75,10 @@ class ReduceStream:
             found.append("item_bytes: give either item_bytes or shape, not both")
         if self.item_bytes < 0 or self.item_bytes % size:
             found.append(f"item_bytes: {self.item_bytes} is no positive multiple of the {size} bytes of {self.item}")
-        if filter_ not in ARITHMETIC and self.elements > SMALL:
+        if (item := math.prod(self.item_shape) * size) > MOST_ITEM_BYTES:
+            most = f"more than {MOST_ITEM_BYTES >> 20} MiB"
+            found.append(f"shape: an item has {item} bytes, {most}; every back-end holds a whole one")
+        elif filter_ not in ARITHMETIC and self.elements > SMALL:
             found.append(f"shape: at most {SMALL} elements with filter '{filter_}'; larger items need sum, average, min or max")
         if (self.waves > 0) == (self.duration_s > 0):
             found.append("waves: give a number of waves or duration_s, one of the two")
@@ -148,6 +153,7 @@ class _FrontEnd(FrontEndBase):
         self.settling = False
         self.heard = True
         self.finished = False
+        self.last: set[int] | None = None
         self.patient = context.sync is Sync.DO_NOT_WAIT
         self.whole = self.filter in ARITHMETIC and workload.elements > 1
         self.end = workload.waves or FOR_EVER
@@ -188,6 +194,11 @@ class _FrontEnd(FrontEndBase):
         fe.record(stream, result.first, observe(self.filter, values), result.contributors, result.complete, result.granted_s)
         if self.whole and isinstance(values, np.ndarray):
             self._look_inside(fe, result, values)
+        if self.last is not None:
+            self.last.discard(stream)
+            if not self.last:
+                self._finish(fe)
+            return
         if result.first + result.count >= self.end and stream in self.waiting:
             self._at_the_end(fe, result)
 
@@ -212,7 +223,13 @@ class _FrontEnd(FrontEndBase):
             self._finish(fe)
 
     def on_timer(self, fe: FrontEndHandle) -> None:
-        """The duration is over, or the adopted have had their time, or the last waves went down with a node for good."""
+        """The duration is over, or the adopted have had their time, or the last waves went down with a node for good.
+
+        A timed run ends with one wave more of each stream: one that has come to a stop ends in the deadline's error instead.
+        """
+        if self.workload.duration_s and not self.settling and self.waiting:
+            self.last = set(self.waiting)
+            return
         if self.heard and not self.settling and not self.workload.duration_s:
             self.heard = False
             fe.call_at(fe.now + self.context.deadline_s)
