@@ -194,6 +194,7 @@ class FrontEnd(Node):
         if ranks and self.started:
             self.app.on_membership(self.context, self.dead_ranks)
         self._membership_changed()
+        self.streams.tick()  # requests that nobody can answer any more end now
 
     def recovery_progress(self, stream: int, wave: int, complete: bool) -> None:
         """Note the first results after a loss."""

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,8 @@ def cannot_write(path: Path, error: OSError) -> InfrastructureError:
 
 class Journal:
     """The journal of one run, open for writing. A call of `append` writes all of its entries or, where it raises
-    InfrastructureError, none of them; after a failure later calls may succeed (space may have been freed)."""
+    InfrastructureError, none of them; after a failure later calls may succeed (space may have been freed). Once the reserve
+    had to be given up, nothing but the end of the run is written: the space is kept for that."""
 
     def __init__(self, run_dir: Path) -> None:
         """Start the journal of a run in the existing directory `run_dir`. Raises InfrastructureError."""
@@ -110,6 +111,7 @@ class Journal:
         self._seq = 0
         self._end = 0
         self._broken = False
+        self._full: InfrastructureError | None = None
         try:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as e:
@@ -128,6 +130,11 @@ class Journal:
 
     def append(self, *entries: Mapping[str, Any], sync: bool = False) -> None:
         """Append `entries` in one write; `sync` waits until they are on the disk. Raises InfrastructureError."""
+        if self._full is not None:
+            raise self._full
+        self._append(entries, sync)
+
+    def _append(self, entries: Sequence[Mapping[str, Any]], sync: bool) -> None:
         if self._broken:
             raise InfrastructureError(f"{self.path} could not be repaired after a failed write; nothing more goes into it")
         data = b"".join(encode_line(self._seq + i, e) for i, e in enumerate(entries))
@@ -145,12 +152,13 @@ class Journal:
         """Append entries that must get through, on the space kept in reserve where there is no other. Raises
         InfrastructureError where even that fails."""
         try:
-            self.append(*entries, sync=True)
-        except InfrastructureError:
+            self._append(entries, sync=True)
+        except InfrastructureError as error:
             if not self._reserve.exists():
                 raise
             self._reserve.unlink()
-            self.append(*entries, sync=True)
+            self._full = error
+            self._append(entries, sync=True)
 
     def _take_back(self) -> None:
         """Cut off what a failed write left behind, so that the next line does not follow half a line."""

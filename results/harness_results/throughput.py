@@ -24,9 +24,7 @@ WARM_UP_MAX_S = 1.0
 
 LATENCIES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
-#: All waves of a trial may come in one delivery, which takes no time at all.
-LEAST_STEADY_S = 1e-3
-#: A rate over less time than this says nothing.
+#: A rate over less time than this says nothing: all waves of a trial may come in one delivery, which takes no time at all.
 SHORTEST_S = 1e-3
 
 
@@ -94,8 +92,6 @@ class Deliveries:
 
     def steady(self, start_s: float, end_s: float) -> Window | None:
         """The window [start_s, end_s) without its warm-up head; None where it is too short to have a rate."""
-        if end_s - start_s < LEAST_STEADY_S:
-            return None
         return self.window(start_s + min(WARM_UP_MAX_S, WARM_UP_SHARE * max(0.0, end_s - start_s)), end_s)
 
     @property
@@ -127,7 +123,7 @@ def effects(deliveries: Deliveries, recoveries: Sequence[Phases]) -> list[Effect
         busy_to = max(busy_to, end)
         quiet_from = busy_to
         next_fault = min((r.done_s for r in recoveries if r.done_s > end), default=last)
-        during = deliveries.window(fault.done_s, max(end, np.nextafter(fault.done_s, np.inf)))
+        during = deliveries.window(fault.done_s, max(end, fault.done_s + 2 * SHORTEST_S))
         after = deliveries.window(end, next_fault) if fault.complete_s is not None else None
         ratio = after.waves_per_s / before.waves_per_s if after and before and before.waves_per_s else np.nan
         if during is not None:

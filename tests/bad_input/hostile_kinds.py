@@ -17,7 +17,8 @@ GARBAGE = bytes(range(255, 0, -1)) * 20
 @dataclass(frozen=True)
 class Hostile:
     """does: "frame" sends a frame that holds garbage, "bytes" sends garbage past the framing, "oversized" announces a frame
-    beyond the limit, each once, after `after` frames; "secret" does not know the run's secret. node: which one does it."""
+    beyond the limit, "raises" raises an error, each once, after `after` frames; "secret" does not know the run's secret.
+    node: which one does it."""
 
     node: int
     does: str
@@ -56,6 +57,8 @@ class LyingLink:
         return bool(self._link.send(parts))
 
     def _lie(self) -> None:
+        if self._options.does == "raises":
+            raise MemoryError("no room for 8 TiB")
         if self._options.does == "frame":
             self._link.send([GARBAGE])
         elif self._options.does == "bytes":

@@ -26,12 +26,16 @@ from harness.core.tree import Tree
 class Pipe:
     """One direction-less link between two nodes; each end is known to its node by the pipe and the node's id."""
 
-    def __init__(self, a: int, b: int) -> None:
+    def __init__(self, a: int, b: int, number: int) -> None:
         self.ends = (a, b)
+        self.number = number
         self.open = True
         self.last_arrival = {a: 0.0, b: 0.0}
         #: After the link broke: what arrives at an end until then was under way and is not lost.
         self.tail = {a: -1.0, b: -1.0}
+
+    def __hash__(self) -> int:
+        return self.number  # an address would make the order in a set another one in every process
 
     def other(self, node: int) -> int:
         return self.ends[1] if self.ends[0] == node else self.ends[0]
@@ -50,8 +54,9 @@ class SimNet:
         back: Callable[[int], BackEndApp],
         seed: int,
         latency_s: float = 0.001,
+        rng: random.Random | None = None,
     ) -> None:
-        self.rng = random.Random(seed)
+        self.rng = rng or random.Random(seed)
         self.now = 0.0
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.count = 0
@@ -66,6 +71,7 @@ class SimNet:
         self.block_rate = 0.0
         self.lifelike = False
         self.on_send: Callable[[int, int, memoryview], None] | None = None
+        self.on_receive: Callable[[int, int, memoryview], None] | None = None
         self.mangle: Callable[[memoryview], memoryview] | None = None
         self.on_node: Callable[[Node], None] | None = None
         self.frames = 0
@@ -255,10 +261,15 @@ class SimNet:
             self.on_send(node.id, other, frame)
         if self.mangle is not None:
             frame = self.mangle(frame)
-        self._deliver(pipe, other, lambda: self.nodes[other].receive(pipe, frame, self.now))
+        self._deliver(pipe, other, lambda: self._receive(node.id, other, pipe, frame))
         if self.block_rate and self.rng.random() < self.block_rate:
             node.blocked(pipe)
             self.at(self.now + 5 * self._delay(), lambda: self._at_node(node.id, lambda: node.writable(pipe, self.now)))
+
+    def _receive(self, sender: int, to: int, pipe: Pipe, frame: memoryview) -> None:
+        if self.on_receive is not None:
+            self.on_receive(sender, to, frame)
+        self.nodes[to].receive(pipe, frame, self.now)
 
     def _connect(self, a: int, b: int) -> None:
         def meet() -> None:
@@ -270,7 +281,8 @@ class SimNet:
                 if self.lifelike:  # the two meet when it goes on, if it is still wanted then
                     self.hung[b].append(meet)
             else:
-                pipe = Pipe(a, b)
+                self.count += 1
+                pipe = Pipe(a, b, self.count)
                 self.pipes[a].add(pipe)
                 self.pipes[b].add(pipe)
                 self._deliver(pipe, b, lambda: self.nodes[b].link_up(pipe, a, False, self.now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,6 +141,7 @@ def rig(
     settings: NodeSettings = SETTINGS,
     latency_s: float = 0.001,
     seed: int = 1,
+    rng: random.Random | None = None,
 ) -> Rig:
     """Put a scenario together."""
     backs: dict[int, Back] = {}
@@ -149,7 +151,7 @@ def rig(
         return backs[rank]
 
     front = Front(begin, then)
-    net = SimNet(Tree.from_parents(parents), settings, FILTERS, DOWN, front, make, seed, latency_s)
+    net = SimNet(Tree.from_parents(parents), settings, FILTERS, DOWN, front, make, seed, latency_s, rng)
     net.lifelike = True
     return Rig(net, front, backs)
 
