@@ -188,8 +188,11 @@ class StreamTable(DownTable):
         """State that the ancestors do not have yet: merge it here and send it on. Without a parent it waits in our own state,
         which is sent as a whole when we attach."""
         s.absorb(first, items, ranks)
-        if self.node.parent is not None:
-            self._send_state(s, self.node.parent, first % s.units.per_wave, s.filter.fold(items), ranks)
+        parent, chunk = self.node.parent, first % s.units.per_wave
+        if parent is not None and parent.blocked:
+            s.owed.add(chunk)  # one state will do for all that comes until then
+        elif parent is not None:
+            self._send_state(s, parent, chunk, s.filter.fold(items), ranks)
 
     def _send_state(self, s: UpStream, parent: Neighbour, chunk: int, items: Any, ranks: RankSet) -> None:
         parts = frames.data_frame(frames.STATE, s.stream, s.epoch, chunk, items, ranks, s.filter.codec)
@@ -242,6 +245,7 @@ class StreamTable(DownTable):
             if s.replay:
                 s.outbox.rewind(s.acked)
             if again and s.compose:
+                s.owed.clear()
                 for chunk, (items, ranks) in s.state.items():
                     self._send_state(s, link, chunk, items, ranks)
             self.dirty[i] = s
@@ -264,6 +268,9 @@ class StreamTable(DownTable):
         if parent is None or parent.blocked:
             return
         now = self.node.now
+        while s.owed:
+            chunk = s.owed.pop()
+            self._send_state(s, parent, chunk, *s.state[chunk])
         resend = s.outbox.resend
         while resend and resend[0][0] < s.limit:
             self.node.out.send(parent, now, *resend.popleft()[2])

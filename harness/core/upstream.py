@@ -113,6 +113,8 @@ class UpStream:
         self.inboxes: dict[Hashable, Inbox] = {}
         self.outbox = Outbox()
         self.state: dict[int, tuple[Items, RankSet]] = {}
+        #: Chunks whose state is owed to the parent, which takes nothing at the moment (compose).
+        self.owed: set[int] = set()
         self.relay: deque[Piece] = deque()
         self.relayed = 0
         self.waiting_since: float | None = None

@@ -31,6 +31,7 @@ from harness.testbeds.procs import MARK, raise_descriptor_limit
 NAMESPACE = "harness"
 #: As in pyproject.toml.
 OLDEST_RAY = (2, 30)
+_USED = ("get_runtime_context", "init", "is_initialized", "kill", "nodes", "remote", "shutdown")
 #: What the hungriest of Ray's processes has open on one machine with a few agents, and some room.
 _DESCRIPTORS = 128
 _OBJECT_STORE_BYTES = 80 << 20
@@ -244,6 +245,8 @@ def import_ray() -> Any:
     version = str(getattr(ray, "__version__", "of no version"))
     if is_too_old(version):
         raise InfrastructureError(f"Ray {version} is here, but {oldest} or newer is needed; {install}")
+    if missing := [name for name in _USED if not hasattr(ray, name)]:
+        raise InfrastructureError(f"Ray {version} has no {', '.join(missing)}: it cannot be used; {install}")
     return ray
 
 

@@ -24,7 +24,7 @@ MESSAGES = [
 
 def dial(port: int) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", port), timeout=10.0)
-    made.settimeout(0.02)
+    made.settimeout(0.005)
     return made
 
 

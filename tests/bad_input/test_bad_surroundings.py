@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ SMALL_DISK = Path(__file__).with_name("small_disk.sh")
 RAYS = {
     "missing": ("raise ImportError('it is not here')", "Ray cannot be imported (it is not here); install it: "),
     "broken": ("raise OSError('libray.so: cannot open')", "Ray cannot be imported (libray.so: cannot open); install it: "),
+    "something else": ("__version__ = '99.0'\ninit = print", "Ray 99.0 has no get_runtime_context, is_initialized, kill"),
     "old": ("__version__ = '2.9.3'", "Ray 2.9.3 is here, but 2.30 or newer is needed; install it: "),
 }
 
@@ -39,6 +42,18 @@ def test_without_ray_everything_else_works(scene: Any) -> None:
     path = scene.fake_ray("raise ImportError('it is not here')")
     commands = (("run", scene.small(), "--dry-run"), ("plugin", "list"), ("topology", "show", "2:2,2"))
     assert [done.code for done in scene.run_all(*commands, PYTHONPATH=path)] == [0, 0, 0]
+
+
+def test_a_run_that_nobody_listens_to(scene: Any) -> None:
+    environment = {**scene.environment, "PYTHONPATH": scene.fake_ray("raise ImportError('it is not here')")}
+    nobody, told = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "-m", "harness", "run", scene.small(), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, cwd=scene.work, env=environment, timeout=60)
+    os.close(told)
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == 13 and "it is not here" in document["reasons"][0]
+    assert scene.count("run-finished") == scene.count("run-verdict") == 1
 
 
 def cluster(scene: Any, address: str, name: str) -> str:

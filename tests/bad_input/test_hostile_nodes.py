@@ -30,7 +30,7 @@ kind = "local"
 hosts = 2
 start_timeout_s = 80
 [node]
-start_timeout_s = 8.0
+start_timeout_s = 5.0
 """
 CASE = """
 [[case]]
@@ -43,7 +43,7 @@ filter = "sum"
 SMALL_TREE = '{ kind = "kary", fanout = 2, depth = 2 }'
 
 
-def case(name: str, transport: str, topology: str = SMALL_TREE, seconds: float = 0.6) -> str:
+def case(name: str, transport: str, topology: str = SMALL_TREE, seconds: float = 0.4) -> str:
     return CASE.format(name=name, transport=transport, topology=topology, seconds=seconds)
 
 
@@ -79,7 +79,7 @@ def hostile(make: Any) -> Hostile:
         taken = owner.getsockname()[1]
         suite = scene.suite(
             HEAD
-            + case("strangers", '"tcp"', seconds=5.0)
+            + case("strangers", '"tcp"', seconds=4.0)
             + case("taken-port", f'{{ kind = "tcp", first_port = {taken}, last_port = {taken} }}')
             + liar("frame", 3, "frame")
             + liar("secret", 3, "secret")

@@ -1,5 +1,6 @@
 """Random scenarios for the node protocol, second generation: every filter, synchronization, recovery and policy, streams that
-come and go, messages, and faults of every kind at every moment. One seed is one run."""
+come and go, messages, and faults of every kind at every moment. One seed is one run; what is added here makes other runs of the
+old seeds, so what they once found is kept as small scenarios in test_regressions_*.py."""
 
 from __future__ import annotations
 

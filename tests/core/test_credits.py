@@ -29,7 +29,7 @@ class Peak:
 
     def look(self, node: Node) -> None:
         for s in node.streams.up.values():
-            inboxes = [sum(p.items.nbytes for p in inbox.queue) for inbox in s.inboxes.values()]  # type: ignore[union-attr]
+            inboxes = [sum(p.items.nbytes for p in inbox.queue) for inbox in s.inboxes.values()]
             self.inbox = max([self.inbox, *inboxes])
             self.outbox = max(self.outbox, sum(len(part) for e in s.outbox.kept for part in e[2]))
 
@@ -92,7 +92,7 @@ def test_do_not_wait_is_bounded_as_well() -> None:
 
     def look(node: Node) -> None:
         for s in node.streams.up.values():
-            most[0] = max(most[0], sum(p.items.nbytes for p in s.relay))  # type: ignore[union-attr]
+            most[0] = max(most[0], sum(p.items.nbytes for p in s.relay))
 
     run.net.on_node = look
     run.at(0.06, lambda: run.net.stall(1, 0.8))

@@ -131,7 +131,7 @@ def nodes() -> list[Hand]:
     return [front, middle, back]
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.data())
 def test_whatever_the_neighbours_say_a_node_goes_on(draw: st.DataObject) -> None:
     hand = draw.draw(st.sampled_from(nodes()))

@@ -198,3 +198,22 @@ def test_what_a_filter_raises_is_not_the_neighbour_s_fault() -> None:
     parts = frames.data_frame(frames.STATE, 1, 0, 0, [7], RankSet.of([0]), frames.Codec.MSGPACK)
     with pytest.raises(PluginError, match="classes"):
         hand.feed(3, b"".join(bytes(p) for p in parts))
+
+
+def test_an_order_that_cannot_be_read_is_neither_kept_nor_passed_on() -> None:
+    hand = Hand()
+    hand.welcome()
+    hand.attach(3, [0])
+    done = hand.feed(0, frames.control_frame(frames.DOWN, 0, 1, b"\xc1"))
+    assert sent(done, "DOWN", 3) == []
+    assert hand.node.control.last == 0  # so that it is asked for again where the node attaches next
+
+
+def test_news_that_would_make_a_circle_of_the_tree_ends_the_link() -> None:
+    # It used to be believed, and looking for everybody below a node never ended.
+    hand = Hand()
+    hand.welcome()
+    hand.attach(3, [0])
+    news = [{"op": "joined", "node": 3, "by": 1, "inc": 2, "below": [[1, 3, 9]]}]
+    hand.feed(3, frames.object_frame(frames.NOTICE, {"notices": news, "ranks": b"", "next": {}}))
+    assert list(hand.node.links) == [0]

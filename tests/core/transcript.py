@@ -1,0 +1,124 @@
+"""Runs as text: every frame and every event, in the order in which they happened."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from byhand import Frame, take_apart
+from small import Rig
+
+from harness.core import frames
+from harness.core.node import Node
+from harness.core.ranks import RankSet
+
+#: Fields of events that would only repeat the line, or are long.
+_LEFT_OUT = {"tree", "took_s", "kind"}
+
+
+class Even(random.Random):
+    """No chance: every link takes the same time, every node starts at once."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def expovariate(self, lambd: float = 1.0) -> float:
+        return 0.8
+
+
+class Written:
+    """What is written down of a run, from the moment on at which the tree is ready, or (`whole`) from the start. Heartbeats are
+    left out."""
+
+    def __init__(self, run: Rig, *, whole: bool = False) -> None:
+        self.run = run
+        self.lines: list[str] = []
+        self.whole = whole
+        self.faults = self.came = 0
+        run.net.on_send = self._send
+        run.net.on_node = self._look
+
+    def _line(self, text: str) -> None:
+        self.lines.append(f"{self.run.net.now * 1000:9.1f}  {text}".rstrip())
+
+    def _look(self, node: Node) -> None:
+        """Called before what a node has answered is carried out."""
+        self._faults()
+        for e in node.out.events:
+            if e["kind"] == "tree-ready" and not self.whole:
+                self.lines.clear()
+            fields = " ".join(f"{k}={v}" for k, v in e.items() if k not in _LEFT_OUT)
+            self._line(f"node {node.id}: {e['kind']} {fields}")
+        for _, kind, what in self.run.front.log[self.came :]:
+            if kind == "result":
+                missing = f", without {what.missing}" if what.missing else ""
+                self._line(f"node {node.id}: delivers wave {what.first} of ranks {what.contributors}{missing}")
+        self.came = len(self.run.front.log)
+
+    def _send(self, a: int, b: int, raw: memoryview) -> None:
+        self._faults()
+        if raw[1] != frames.PING:
+            self._line(f"{a} -> {b}  {describe(take_apart(raw), raw)}")
+
+    def _faults(self) -> None:
+        new = self.run.net.events[self.faults :]
+        self.faults = len(self.run.net.events)
+        self.lines += [f"{e['t'] * 1000:9.1f}  FAULT {e['action']} node {e['node']}" for e in new if e["kind"] == "fault"]
+
+
+def describe(f: Frame, raw: memoryview) -> str:
+    """One frame in one line."""
+    text = f"{f.kind:8}"
+    if f.kind in ("DATA", "STATE"):
+        head = frames.parse_header(raw)
+        ranks = RankSet.decode(bytes(raw[frames.HEADER_SIZE + head[7] - 8 * _ranges(raw) : frames.HEADER_SIZE + head[7]]))
+        units = f"unit {f.first}" if f.count == 1 else f"units {f.first}-{f.first + f.count - 1}"
+        return f"{text} stream {f.stream} {units} of ranks {ranks}, epoch {f.epoch}, {head[8]} bytes"
+    if f.kind == "CREDIT":
+        return f"{text} stream {f.stream} below {f.first}, delivered below {frames.decode_acked(raw)}"
+    if f.kind in ("REWIND", "SKIP"):
+        return f"{text} stream {f.stream} {'from' if f.kind == 'REWIND' else 'to'} unit {f.first}"
+    if f.kind == "DACK":
+        return f"{text} stream {f.stream} messages up to {f.first}"
+    if f.kind == "DOWN":
+        return f"{text} {_message(f, raw)}"
+    if f.kind == "ATTACH":
+        b = f.body
+        lost = f", lost node {b['lost']}" if b["lost"] >= 0 else ""
+        return (
+            f"{text} ranks {RankSet.decode(b['ranks'])}, incarnation {b['inc']}{lost}, below {_edges(b['below'])}, "
+            f"orders {b['control']}, streams {b['streams']}"
+        )
+    if f.kind == "WELCOME":
+        return f"{text} streams {f.body['streams']}"
+    if f.kind == "REFUSE":
+        return f"{text} {f.body['reason']}"
+    if f.kind == "NOTICE":
+        return f"{text} {'; '.join(map(_news, f.body['notices']))}; ranks below {RankSet.decode(f.body['ranks'])}"
+    return text.rstrip()
+
+
+def _ranges(raw: memoryview) -> int:
+    return int.from_bytes(raw[frames.HEADER_SIZE + 6 : frames.HEADER_SIZE + 8], "little")
+
+
+def _message(f: Frame, raw: memoryview) -> str:
+    to = frames.decode_ranks(raw, frames.parse_header(raw)[7])
+    whom = f" to ranks {to}" if to else ""
+    if f.stream:
+        return f"stream {f.stream} message {f.first}{whom}: {f.body.decode() or 'a place-holder'}"
+    order = dict(f.body)
+    rest = {"open": f"stream {order.get('id')}", "close": f"stream {order.get('id')}", "dead": f"nodes {order.get('nodes')}"}
+    return f"order {f.first}: {order['op']} {rest.get(order['op'], '')}".rstrip()
+
+
+def _news(n: dict[str, Any]) -> str:
+    if n["op"] == "lost":
+        return f"node {n['by']} lost node {n['node']} (incarnation {n['inc']}): {n['cause']}"
+    if n["op"] == "joined":
+        return f"node {n['by']} took in node {n['node']} (incarnation {n['inc']}) with {_edges(n['below'])}"
+    return f"below node {n['node']}: {_edges(n['below'])}"
+
+
+def _edges(below: Any) -> str:
+    return ", ".join(f"{node} at {by}" for node, by, _ in below) or "nobody"
