@@ -214,7 +214,9 @@ class FrontEnd(Node):
         self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, msgpack.packb(order)))
 
     def fail(self, error: StreamError) -> None:
-        """A request ends in a typed error."""
+        """A request ends in a typed error; once the application has ended the run, there are no requests any more."""
+        if self.closing:
+            return
         self.out.event("stream-error", stream=error.stream, wave=error.wave, error=type(error).__name__, message=str(error))
         self.app.on_error(self.context, error)
 

@@ -250,6 +250,9 @@ class ResultTable(StreamTable):
             if not count:
                 return
         d.since = node.now
+        if s.spec.accept is Accept.QUORUM and len(ranks) < s.spec.quorum and not s.relaying:  # never under replay: it waits
+            node.fail(WavesLost(s.stream, first, count))
+            return
         self.delivered += count
         missing = s.members - ranks if ranks != s.members else EMPTY
         complete = not missing

@@ -237,6 +237,7 @@ class StreamTable(DownTable):
 
     def welcomed(self, link: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
         """This node has a parent (again)."""
+        self.node.rearm = True
         for i, s in self.up.items():
             acked, limit = terms.get(i, [s.acked, s.units.link_window])
             self._acknowledge(s, acked)
@@ -255,6 +256,7 @@ class StreamTable(DownTable):
         """A link takes frames again."""
         if link is self.node.parent:
             self.dirty.update(self.up)
+            self.node.rearm = True
 
     def pump(self) -> None:
         """Send what can be sent on every stream that something happened to."""
@@ -348,6 +350,9 @@ class StreamTable(DownTable):
         return s.merge(min(s.limit, s.next + 1), some=True)
 
     def deadline(self) -> float:
+        parent = self.node.parent
+        if parent is None or parent.blocked:  # nothing can be done about a time-out then: `wake` and `welcomed` see to it
+            return NEVER
         return min(
             (s.waiting_since + s.spec.sync_timeout_s for s in self.timed.values() if s.waiting_since is not None),
             default=NEVER,

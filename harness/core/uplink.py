@@ -110,9 +110,11 @@ class Uplink:
 
     def tick(self) -> None:
         node = self.node
-        if node.now < self.due or self.parent is not None or node.closing:
+        if node.now < self.due or self.parent is not None:
             return
         self.due = NEVER
+        if node.closing:
+            return
         if self.link is not None:
             link, self.link = self.link, None
             node.links.pop(link.conn, None)

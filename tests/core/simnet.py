@@ -22,6 +22,9 @@ from harness.core.node import Node
 from harness.core.settings import NodeSettings
 from harness.core.tree import Tree
 
+#: A node that its own timers wake so often in a row, without anything else happening to it, is in a busy loop.
+BUSY = 5000
+
 
 class Pipe:
     """One direction-less link between two nodes; each end is known to its node by the pipe and the node's id."""
@@ -86,6 +89,7 @@ class SimNet:
             self.at(self.rng.random() * 0.01, lambda n=node: self._start(n))
         self.alarms: dict[int, float] = {}
         self.dues: dict[int, float] = {}
+        self.idle: dict[int, int] = {}
 
     def at(self, when: float, what: Callable[[], None]) -> None:
         self.count += 1
@@ -187,6 +191,7 @@ class SimNet:
         if node in self.hung:
             self.hung[node].append(what)
             return
+        self.idle[node] = 0
         what()
         if self.rng.random() < 0.8:  # otherwise several frames are taken in before the node moves on
             self._wake(node)
@@ -244,6 +249,9 @@ class SimNet:
     def _wake_alarm(self, n: int) -> None:
         if n in self.hung:
             return
+        self.idle[n] = self.idle.get(n, 0) + 1
+        if self.idle[n] > BUSY:
+            raise AssertionError(f"node {n} is busy with nothing: at {self.now} its deadline is {self.nodes[n].deadline()}")
         self._wake(n)
 
     def _closed(self, pipe: Pipe, at: int) -> None:

@@ -214,14 +214,12 @@ class Front:
         self.on_timer(fe)
 
     def _may_be_partial(self, fe: Any, r: Result, spec: StreamSpec, where: str) -> None:
+        if spec.accept is Accept.QUORUM and spec.sync is not Sync.DO_NOT_WAIT and len(r.contributors) < spec.quorum:
+            self.wrong.append(f"{where}: {len(r.contributors)} contributors, the quorum is {spec.quorum}")
         if spec.recovery is not Recovery.REPLAY:
             return
         suspects = fe._node.membership.suspect_ranks
-        gone = self.dead
-        if spec.accept is Accept.QUORUM:
-            gone = gone | suspects
-            if len(r.contributors) < spec.quorum:
-                self.wrong.append(f"{where}: {len(r.contributors)} contributors, the quorum is {spec.quorum}")
+        gone = self.dead | suspects if spec.accept is Accept.QUORUM else self.dead
         if spec.accept is not Accept.DEADLINE and not r.missing.issubset(gone):
             self.wrong.append(f"{where}: {r.missing} are missing, dead {self.dead}, suspect {suspects}")
 

@@ -145,6 +145,16 @@ def test_a_quorum_goes_on_without_the_suspects_only() -> None:
     assert dead - suspected == pytest.approx(GRACE_S, abs=0.01)
 
 
+def test_a_wave_below_the_quorum_is_lost_where_nothing_can_be_waited_for() -> None:
+    what = spec("max", recovery="compose", accept="quorum", quorum=3)
+    run = reduce(what, 200, back=lambda r: Back(r, 200, every_s=0.01, batch=1))
+    run.at(0.5, lambda: run.net.crash(1))
+    run.run()
+    assert set(errors(run)) == {WavesLost}
+    assert ends(run) == list(range(200))
+    assert min(len(r.contributors) for r in run.front.results) >= 3
+
+
 @pytest.mark.parametrize("parents", [(None, 0, 0), (None, 0, 0, 1, 1, 2, 2)])
 def test_the_front_end_s_death_ends_every_node(parents: tuple[int | None, ...]) -> None:
     run = reduce(spec(members=[0, 1]), 10**6, parents=parents, back=lambda r: Back(r, 10**6, every_s=0.01, batch=1))

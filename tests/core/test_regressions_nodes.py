@@ -217,3 +217,43 @@ def test_news_that_would_make_a_circle_of_the_tree_ends_the_link() -> None:
     news = [{"op": "joined", "node": 3, "by": 1, "inc": 2, "below": [[1, 3, 9]]}]
     hand.feed(3, frames.object_frame(frames.NOTICE, {"notices": news, "ranks": b"", "next": {}}))
     assert list(hand.node.links) == [0]
+
+
+@pytest.mark.parametrize("gone", ["the parent is lost", "the parent takes nothing"])
+def test_a_time_out_that_nothing_can_be_done_about_does_not_keep_a_node_busy(gone: str) -> None:
+    # Its deadline used to lie in the past until there was a parent again: the loop around it never slept.
+    hand = Hand()
+    hand.welcome()
+    hand.attach(3, [0])
+    hand.attach(4, [1])
+    hand.open(spec(members=[0, 1], sync="time-out", sync_timeout_s=0.1, recovery="resume"))
+    hand.data(3, 0, [7], [0])
+    assert hand.node.deadline() == pytest.approx(0.1)
+    if gone == "the parent is lost":
+        hand.node.link_lost(0, "reset", 0.0)
+    else:
+        hand.node.blocked(0)
+    hand.wait(0.24)
+    hand.wait(0.02)  # a heartbeat
+    assert hand.node.deadline() > hand.now
+    hand.node.rearm = False
+    if gone == "the parent is lost":
+        done = hand.welcome()
+    else:
+        hand.node.writable(0, hand.now)
+        done = hand.turn()
+    assert hand.node.rearm
+    assert [(f.first, f.count) for f in sent(done, "DATA", 0)] == [(0, 1)]
+
+
+def test_nothing_is_told_after_the_end() -> None:
+    def begin(fe: Any) -> None:
+        fe.expect(fe.open_stream(spec(deadline_s=0.2)), 5)
+        fe.call_at(fe.now + 0.1)
+
+    run = rig(begin, lambda fe, kind, what: fe.finish())
+    run.at(0.11, lambda: run.net.hang(1, 30.0))  # closing takes a while
+    run.run()
+    assert run.front.errors == []
+    assert run.events("stream-error") == []
+    assert run.net.now > 0.5
