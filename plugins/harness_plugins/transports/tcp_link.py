@@ -19,6 +19,9 @@ from harness_plugins.transports.tcp_handshake import DATA, PREFIX, PREFIX_BYTES,
 BIG_BYTES = 64 << 10
 ARENA_BYTES = 256 << 10
 
+#: In the midst of a big frame it pays to be woken only when so much more of it has come.
+_LOW_BYTES = 256 << 10
+
 #: How many buffers go to the kernel in one call at most (Linux takes 1024).
 _GATHER = 512
 #: Up to here one copy and a plain send cost less than a gathering one.
@@ -53,8 +56,8 @@ class TcpLink:
     """
 
     __slots__ = (
-        "_alone", "_arena", "_direct", "_end", "_expect", "_fault", "_forget", "_limit", "_need", "_open", "_queue", "_reactor",
-        "_recv_into", "_send", "_sendmsg", "_sock", "_start", "_view", "backlog_bytes", "peer",
+        "_alone", "_arena", "_direct", "_end", "_expect", "_fault", "_forget", "_limit", "_low", "_need", "_open", "_queue",
+        "_reactor", "_recv_into", "_send", "_sendmsg", "_sock", "_start", "_view", "backlog_bytes", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +85,8 @@ class TcpLink:
         self._view: memoryview | None = None
         self._start = self._end = self._need = self._expect = 0
         self._alone = False
+        # How many bytes must have come before the kernel wakes us: more than 1 only in the midst of a big frame.
+        self._low = 1
 
     def __repr__(self) -> str:
         return f"<TcpLink to node {self.peer}, {'open' if self._open else 'closed'}>"
@@ -242,6 +247,8 @@ class TcpLink:
             sink.on_frame(self, view[body : body + length])
             if not self._open:
                 return count
+        if self._low > 1 and start == end:
+            self._wake_at(1)
         if start == end:
             self._view = None
             self._expect = size if size > BIG_BYTES else 0
@@ -275,6 +282,14 @@ class TcpLink:
             view, start, end = own, 0, left
             self._alone = True
         self._view, self._start, self._end, self._need = view, start, end, need
+        low = min(need - (end - start), _LOW_BYTES) if need > BIG_BYTES else 1
+        if low != self._low:
+            self._wake_at(low)
+
+    def _wake_at(self, low: int) -> None:
+        """Have the kernel report this connection once `low` bytes are there, or its end."""
+        self._low = low
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low)
 
     # ---------------------------------------------------------------- ending
 
