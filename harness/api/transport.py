@@ -81,7 +81,8 @@ class Endpoint(Protocol):
 
 @runtime_checkable
 class Transport(Protocol):
-    """The plugin: a frozen dataclass whose fields are its TOML keys."""
+    """The plugin: a frozen dataclass whose fields are its TOML keys. One whose links join nodes of the same process only says
+    so by a class attribute `one_process = True`; a testbed that runs all nodes in one process has that attribute as well."""
 
     def unavailable(self) -> str | None:
         """Why this machine cannot use the transport, with what would change it; None where it can."""

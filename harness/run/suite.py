@@ -84,6 +84,8 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile:
         mistakes.add("case", "is missing", "add at least one [[case]]")
     reader = CaseReader(registry, mistakes)
     cases = [reader.read(entry, f"case[{i}]") for i, entry in enumerate(entries)]
+    if testbed is not None and not getattr(testbed.value, "one_process", False):
+        _no_private_memory(testbed, cases, mistakes)
     return SuiteFile(path, text, head, testbed, settings, cases)
 
 
@@ -121,6 +123,15 @@ def _table(cls: type[T], document: Mapping[str, Any], key: str, mistakes: Mistak
 def _testbed(document: Mapping[str, Any], registry: Registry, mistakes: Mistakes) -> Chosen[Any] | None:
     table = _mapping(document, "testbed", mistakes)
     return None if table is None else registry.choose(Category.TESTBED, table, "testbed", mistakes)
+
+
+def _no_private_memory(testbed: Chosen[Any], cases: list[CaseFile], mistakes: Mistakes) -> None:
+    """Refuse transports within one process (`one_process`) where every node has a process of its own."""
+    for case in cases:
+        for choice in case.columns.get("transport", []):
+            if getattr(choice.value.value, "one_process", False):
+                what = f"'{choice.value.kind}' links nodes of one process, and testbed '{testbed.kind}' gives each its own"
+                mistakes.add(choice.path, what, "use tcp")
 
 
 class CaseReader:

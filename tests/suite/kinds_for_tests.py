@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from harness.api.errors import UsageError
 from harness.api.fault import Action, Injection, Trigger
@@ -263,7 +263,14 @@ def harness_topologies() -> dict[str, Any]:
 
 @hookimpl
 def harness_transports() -> dict[str, Any]:
-    return {"tcp": Wire, "memory": Wire}
+    return {"tcp": Wire, "memory": Wire, "inside": WithinAProcess}
+
+
+@dataclass(frozen=True)
+class WithinAProcess(Wire):
+    """A transport that never leaves its process."""
+
+    one_process: ClassVar[bool] = True
 
 
 @hookimpl

@@ -46,6 +46,10 @@ WRONG = {
         ["suite: must be a table, not the integer 3; write [suite]"],
     ),
     "no testbed": (HEAD.partition("[testbed]")[0] + CASE, ["testbed.kind: is missing; known testbed kinds: local"]),
+    "a transport within one process": (
+        with_key('transport = ["tcp", "inside"]'),
+        ["case[0].transport[1]: 'inside' links nodes of one process, and testbed 'local' gives each its own; use tcp"],
+    ),
     "no case": (HEAD, ["case: is missing; add at least one [[case]]"]),
     "one bracket": (
         GOOD.replace("[[case]]", "[case]"),
@@ -215,7 +219,7 @@ def test_all_mistakes_are_reported_at_once_and_once_only(mistakes):
         "testbed.kind: unknown testbed 'lokal'; did you mean 'local'?",
         "case[0].workload.waves: must be an integer, not the string 'many'",
         "case[0].topology.depth[0]: must be an integer, not the number 1.5",
-        "case[0].transport[1]: unknown transport 'udp'; known transport kinds: memory, tcp",
+        "case[0].transport[1]: unknown transport 'udp'; known transport kinds: inside, memory, tcp",
         "case[1].name: is missing; name the case: reports are told apart by it",
         "case[1].topology: is missing; known topology kinds: flat, kary, levels",
         'case[1].fault[0].target: is missing; for example "role:internal" or "any 1 of role:internal"',

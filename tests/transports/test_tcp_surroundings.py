@@ -110,7 +110,7 @@ def test_ipv6() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
-        pytest.skip(f"this machine has no IPv6 loopback: {error}")
+        pytest.skip(f"not applicable: this machine has no IPv6 loopback: {error}")
     with Rig(Tcp()) as rig:
         root, leaf = End(endpoint(Tcp(), "::1")), End(endpoint(Tcp(), "::1", listen=False, node=1))
         assert root.address.startswith("[::1]:")
