@@ -7,10 +7,13 @@ from typing import Protocol, runtime_checkable
 
 from harness.api.records import Check, TrialRecord
 from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle
-from harness.core.spec import Accept, Recovery, Sync
+from harness.core.spec import Accept, Recovery, Result, StreamError, StreamSpec, Sync
 from harness.core.tree import Tree
 
-__all__ = ["BackEndApp", "BackEndHandle", "FrontEndApp", "FrontEndHandle", "TrialContext", "Workload"]
+__all__ = [
+    "BackEndApp", "BackEndHandle", "FrontEndApp", "FrontEndHandle", "Result", "StreamError", "StreamSpec", "TrialContext",
+    "Workload",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class FrontEndHandle(Protocol):
         ...
 
     def finish(self, ok: bool = True, reason: str = "") -> None:
-        """End the run: streams are closed, the tree is torn down in order."""
+        """End the run: streams are closed, the tree is torn down in order. Results that were on their way may still come."""
         ...
 
 
