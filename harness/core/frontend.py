@@ -231,8 +231,9 @@ class FrontEnd(Node):
     # -- time --------------------------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        due = min(super().deadline(), self.context.due, self.close_due)
-        return min(due, self.membership.due()) if not self.closing else due
+        if self.closing:  # the application's timer is heeded no more
+            return min(super().deadline(), self.close_due)
+        return min(super().deadline(), self.context.due, self.membership.due())
 
     def tick(self, now: float) -> None:
         super().tick(now)
