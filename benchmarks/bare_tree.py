@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -191,7 +192,7 @@ def run(tree: Tree, load: Load) -> dict[str, float]:
         else:
             back_end(node, load)
 
-    pids = [_fork(lambda me=n.id: life(me)) for n in tree.nodes]  # type: ignore[misc]  # mypy cannot infer a default of a lambda
+    pids = [_fork(partial(life, n.id)) for n in tree.nodes]
     os.close(into)
     for s in listeners.values():
         s.close()

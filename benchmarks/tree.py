@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.common import Figures, environment, interleave, medians, number, ratio, table, tree_of
 from benchmarks.ours import Bench, as_program, latency_us, opened, steady_waves_per_s
@@ -90,9 +91,9 @@ def measure(bench: Bench, tree: Tree, modes: list[str], trials: int, quick: bool
     found = {}
     for mode in modes:
         sides: dict[str, Callable[[], Figures]] = {
-            "ours": lambda mode=mode: ours(bench, tree, mode, quick),  # type: ignore[misc]  # defaults of lambdas have no type
-            "bare": lambda mode=mode: bare(mode, quick),  # type: ignore[misc]
-            "loopback": lambda: loopback(quick),
+            "ours": partial(ours, bench, tree, mode, quick),
+            "bare": partial(bare, mode, quick),
+            "loopback": partial(loopback, quick),
         }
         found[mode] = interleave(trials, sides)
         print(f"{mode}: {trials} rounds done", file=sys.stderr)

@@ -153,20 +153,20 @@ class Back:
         pass
 
 
-def random_tree(rng: random.Random) -> Tree:
-    """Depth 1 to 4, fan-out 1 to 4, possibly lopsided; at most some 40 nodes."""
+def random_tree(rng: random.Random, depths: int = 4, broad: int = 25) -> Tree:
+    """Depth 1 to `depths`, fan-out 1 to 4 up to `broad` nodes and 1 beyond, possibly lopsided; at most some 40 nodes."""
     parents: list[int | None] = [None]
     level = [0]
-    for depth in range(rng.randint(1, 4)):
+    for depth in range(rng.randint(1, depths)):
         below = []
         for p in level:
-            fan = rng.randint(1, 4 if len(parents) < 25 else 1)
+            fan = rng.randint(1, 4 if len(parents) < broad else 1)
             if depth and rng.random() < 0.15:
                 continue
             for _ in range(fan):
                 below.append(len(parents))
                 parents.append(p)
-        level = below or level
+        level = below
         if not below:
             break
     return Tree.from_parents(parents)

@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from scenarios import random_tree
 from simnet import SimNet
 from storm_apps import SETTLE_S, Back, Front, Planned
 
@@ -46,25 +47,6 @@ class Storm:
     front: Front
     backs: dict[int, Back]
     faults: list[tuple[float, str, list[int], float]]
-
-
-def random_tree(rng: random.Random) -> Tree:
-    """Depth 1 to 5, fan-out 1 to 4, possibly lopsided; at most some 40 nodes."""
-    parents: list[int | None] = [None]
-    level = [0]
-    for depth in range(rng.randint(1, 5)):
-        below = []
-        for p in level:
-            fan = rng.randint(1, 4 if len(parents) < 20 else 1)
-            if depth and rng.random() < 0.15:
-                continue
-            for _ in range(fan):
-                below.append(len(parents))
-                parents.append(p)
-        level = below
-        if not below:
-            break
-    return Tree.from_parents(parents)
 
 
 def some(rng: random.Random, ranks: RankSet) -> RankSet:
@@ -156,7 +138,7 @@ def random_faults(rng: random.Random, tree: Tree) -> list[tuple[float, str, list
 def plan_storm(seed: int) -> Storm:
     """The scenario of one seed, not run yet."""
     rng = random.Random(seed * 7919 + 5)
-    tree = random_tree(rng)
+    tree = random_tree(rng, 5, 20)
     plans = random_streams(rng, tree.ranks_below(0))
     faults = random_faults(rng, tree)
     quiet_at = SETTLE_S + max((when + length for when, _, _, length in faults if when >= 0), default=0.0)
