@@ -208,6 +208,6 @@ def run_storm(seed: int) -> Storm:
     storm.front.on_finish = finishing
     if seed % 4 == 0:
         net.on_node = lambda node: storm.front.wrong.extend(excess(node))
-    net.run(400.0)
+    net.run(600.0)
     net.run_out(net.now + 60.0)
     return storm
