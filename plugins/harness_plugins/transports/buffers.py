@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 #: Buffers come in multiples of this, so that streams of nearly equal frames find each other's.
-GRAIN_BYTES = 16 << 10
+GRAIN_BYTES: Final = 16 << 10
 
 #: What one pool remembers at most. A buffer beyond that is forgotten, and freed with its last view.
-POOL_BYTES = 8 << 20
-POOL_COUNT = 32
+POOL_BYTES: Final = 8 << 20
+POOL_COUNT: Final = 32
 
 
 def _references(held: list[bytearray], index: int) -> int:
@@ -17,7 +18,7 @@ def _references(held: list[bytearray], index: int) -> int:
 
 
 #: How many references a buffer has that only the pool holds.
-_ONLY_OURS = _references([bytearray(1)], 0)
+_ONLY_OURS: Final = _references([bytearray(1)], 0)
 
 
 class BufferPool:

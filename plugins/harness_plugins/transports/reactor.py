@@ -6,16 +6,20 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import Final
 
 from harness.api.transport import Sink
 from harness_plugins.transports.timer import Timer
 
 #: Takes the event mask (EPOLLIN and so on), reports to the sink and returns the number of callbacks made.
 Handler = Callable[[int, Sink], int]
+#: Waits at most so many seconds for its descriptor to become readable and handles it, in one call. Where that is not worth it,
+#: or nothing came within a part of the time, it returns 0, and the descriptor is waited for as any other.
+Waiter = Callable[[float, Sink], int]
 
-_EVENTS_A_TURN = 128
+_EVENTS_A_TURN: Final = 128
 #: With so few descriptors poll(2) wakes up faster than epoll, which pays for its second queue.
-_FEW = 3
+_FEW: Final = 3
 
 
 class Reactor:
@@ -26,6 +30,10 @@ class Reactor:
         """Raises OSError where no descriptor can be had."""
         self.closed = False
         self._handlers: dict[int, Handler] = {}
+        self._masks: dict[int, int] = {}
+        self._waiters: dict[int, Waiter] = {}
+        #: The waiter of the only descriptor that is watched.
+        self._lone: Waiter | None = None
         self._graves: list[socket.socket] = []
         self._polling = False
         self._due = float("inf")
@@ -48,22 +56,39 @@ class Reactor:
         self._epoll.register(fd, mask)
         self._few.register(fd, mask)
         self._handlers[fd] = handler
+        self._masks[fd] = mask
+        self._lone = None
 
     def change(self, fd: int, mask: int) -> None:
         """Wait for other events than before on a watched descriptor."""
         self._epoll.modify(fd, mask)
         self._few.modify(fd, mask)
+        self._masks[fd] = mask
+        self._find_lone()
 
-    def replace(self, fd: int, mask: int, handler: Handler) -> None:
-        """Wait for other events and call another handler than before on a watched descriptor."""
-        self.change(fd, mask)
+    def replace(self, fd: int, mask: int, handler: Handler, waiter: Waiter | None = None) -> None:
+        """Wait for other events and call another handler than before on a watched descriptor. A `waiter` may be called
+        instead of `handler` while nothing else is watched and `mask` is EPOLLIN alone."""
         self._handlers[fd] = handler
+        if waiter is not None:
+            self._waiters[fd] = waiter
+        self.change(fd, mask)
 
     def ignore(self, fd: int) -> None:
         """Watch the descriptor no more."""
         if self._handlers.pop(fd, None) is not None:
+            del self._masks[fd]
+            self._waiters.pop(fd, None)
+            self._find_lone()
             self._epoll.unregister(fd)
             self._few.unregister(fd)
+
+    def _find_lone(self) -> None:
+        self._lone = None
+        if len(self._masks) == 1:
+            for fd, mask in self._masks.items():
+                if mask == select.EPOLLIN:
+                    self._lone = self._waiters.get(fd)
 
     def retire(self, sock: socket.socket) -> None:
         """Watch the socket no more, and close it.
@@ -107,6 +132,11 @@ class Reactor:
             wait: float | None = timeout_s
             count = 0
             handlers = self._handlers
+            if self._lone is not None and timeout_s is not None and timeout_s > 0:
+                count = self._lone(timeout_s, sink)
+                if count:
+                    return count
+                wait = max(0.0, until - time.monotonic())
             while True:
                 if len(handlers) <= _FEW:
                     events = self._few.poll(wait if wait is None else wait * 1000)
@@ -131,6 +161,7 @@ class Reactor:
         """Give the timer and the epoll descriptor back. Idempotent."""
         self.closed = True
         self._handlers.clear()
+        self._lone = None
         self._timer.close()
         self._epoll.close()
         if not self._polling:

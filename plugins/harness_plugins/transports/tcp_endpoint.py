@@ -6,6 +6,7 @@ import errno
 import select
 import socket
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,8 @@ class TcpEndpoint:
         self._refused: list[tuple[int, str]] = []
         self._links: set[TcpLink] = set()
         self._reactor = Reactor(self._on_timer)
+        #: As harness.api.transport.Endpoint.poll, which is what the reactor does.
+        self.poll: Callable[[float | None, Sink], int] = self._reactor.poll
         self._arena = Arena(BufferPool(), ARENA_BYTES, BIG_BYTES)
         self.address = ""
         if listener is not None:
@@ -84,10 +87,6 @@ class TcpEndpoint:
     def fileno(self) -> int:
         """As harness.api.transport.Endpoint.fileno."""
         return self._reactor.fileno()
-
-    def poll(self, timeout_s: float | None, sink: Sink) -> int:
-        """As harness.api.transport.Endpoint.poll."""
-        return self._reactor.poll(timeout_s, sink)
 
     def close(self) -> None:
         """As harness.api.transport.Endpoint.close: closes every link, too. Idempotent."""
@@ -159,7 +158,7 @@ class TcpEndpoint:
         if not reason:
             link = TcpLink(pending.proved, pending.sock, self._reactor, self._arena, self._limit, self._links.discard)
             self._links.add(link)
-            self._reactor.replace(pending.sock.fileno(), select.EPOLLIN, link.ready)
+            self._reactor.replace(pending.sock.fileno(), select.EPOLLIN, link.ready, link.wait)
             sink.on_link(link, pending.peer is not None)
             return 1
         self._reactor.retire(pending.sock)

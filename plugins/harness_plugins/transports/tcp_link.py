@@ -6,9 +6,11 @@ import contextlib
 import errno
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Final
 
 from harness.api.transport import Buffer, Sink
 from harness_plugins.transports.buffers import Arena
@@ -16,25 +18,38 @@ from harness_plugins.transports.reactor import Reactor
 from harness_plugins.transports.tcp_handshake import DATA, PREFIX, PREFIX_BYTES, strange
 
 #: A larger frame gets a buffer of its own.
-BIG_BYTES = 64 << 10
-ARENA_BYTES = 256 << 10
+BIG_BYTES: Final = 64 << 10
+ARENA_BYTES: Final = 256 << 10
 
 #: In the midst of a big frame it pays to be woken only when so much more of it has come.
-_LOW_BYTES = 256 << 10
+_LOW_BYTES: Final = 256 << 10
 
 #: How many buffers go to the kernel in one call at most (Linux takes 1024).
-_GATHER = 512
+_GATHER: Final = 512
 #: Up to here one copy and a plain send cost less than a gathering one.
-_JOIN_BYTES = 4096
+_JOIN_BYTES: Final = 4096
 #: What `close` reads and throws away at most, so that the kernel need not reset the connection.
-_DRAIN_BYTES = 1 << 20
+_DRAIN_BYTES: Final = 1 << 20
 
 #: Where the rest of the arena might not hold a small frame.
-_ARENA_FULL = ARENA_BYTES - BIG_BYTES
+_ARENA_FULL: Final = ARENA_BYTES - BIG_BYTES
 
-_pack, _unpack = PREFIX.pack, PREFIX.unpack_from
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_PADS = tuple(bytes(-n % 8) for n in range(8))
+_pack: Final = PREFIX.pack
+_unpack: Final = PREFIX.unpack_from
+_PREFIX: Final = PREFIX_BYTES
+_DATA: Final = DATA
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_NOW: Final = socket.MSG_DONTWAIT
+#: struct timeval
+_TIMEVAL: Final = struct.Struct("@ll")
+#: For less it does not pay to have the kernel's time-out of a read changed.
+_SHORT_S: Final = 0.002
+_PADS: Final = tuple(bytes(-n % 8) for n in range(8))
+
+
+def _timeval(seconds: float) -> bytes:
+    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
 
 
 def reason_of(error: OSError) -> str:
@@ -49,7 +64,8 @@ def reason_of(error: OSError) -> str:
 
 
 class TcpLink:
-    """harness.api.transport.Link over a connected, authenticated, non-blocking socket.
+    """harness.api.transport.Link over a connected, authenticated socket. The socket blocks, for the one case in which that is
+    wanted (`wait`); all other calls say that they do not.
 
     On the wire a frame is a prefix, the payload, and zeros up to a multiple of 8 bytes: every frame begins 8-aligned in
     memory at the receiver, so arrays can be laid over it.
@@ -57,7 +73,7 @@ class TcpLink:
 
     __slots__ = (
         "_alone", "_arena", "_direct", "_end", "_expect", "_fault", "_forget", "_limit", "_low", "_need", "_open", "_queue",
-        "_reactor", "_recv_into", "_send", "_sendmsg", "_sock", "_start", "_view", "backlog_bytes", "peer",
+        "_reactor", "_recv_into", "_send", "_sendmsg", "_sock", "_start", "_view", "_wait_s", "backlog_bytes", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -73,20 +89,23 @@ class TcpLink:
         self._open = True
         # Sending: whether a frame may go straight to the kernel, what the kernel has not taken, why it takes nothing any more.
         self._direct = True
-        self._send: Callable[[Buffer], int] = sock.send
-        self._sendmsg: Callable[[Sequence[Buffer]], int] = sock.sendmsg
+        self._send: Callable[[Buffer, int], int] = sock.send
+        self._sendmsg: Callable[[Sequence[Buffer], tuple[()], int], int] = sock.sendmsg
         self._queue: deque[memoryview] = deque()
         self._fault = ""
         # Receiving: the unfinished frame is _view[_start:_end] and needs _need bytes; _view is None between two frames.
         # _alone: the buffer is the link's own, not the arena. _expect: the size of the frame that is likely to come next
         # where the last one was big, 0 otherwise.
-        self._recv_into: Callable[[memoryview], int] = sock.recv_into
+        self._recv_into: Callable[[memoryview, int, int], int] = sock.recv_into
         self._arena = arena
         self._view: memoryview | None = None
         self._start = self._end = self._need = self._expect = 0
         self._alone = False
         # How many bytes must have come before the kernel wakes us: more than 1 only in the midst of a big frame.
         self._low = 1
+        # The time-out of a read that blocks.
+        self._wait_s = 0.0
+        sock.setblocking(True)
 
     def __repr__(self) -> str:
         return f"<TcpLink to node {self.peer}, {'open' if self._open else 'closed'}>"
@@ -100,18 +119,18 @@ class TcpLink:
             length += len(part) if type(part) is bytes else memoryview(part).nbytes
         if length > self._limit:
             raise ValueError(f"a frame of {length} bytes is larger than the limit of {self._limit}")
-        out: list[Buffer] = [_pack(DATA, length), *parts]
+        out: list[Buffer] = [_pack(_DATA, length), *parts]
         if length & 7:
             out.append(_PADS[length & 7])
         if not self._direct:
             return self._hold(out)
-        total = PREFIX_BYTES + ((length + 7) & -8)
+        total = _PREFIX + ((length + 7) & -8)
         try:
             if total <= _JOIN_BYTES or len(out) > _GATHER:
                 out = [b"".join(out)]
-                sent = self._send(out[0])
+                sent = self._send(out[0], _NOW)
             else:
-                sent = self._sendmsg(out)
+                sent = self._sendmsg(out, (), _NOW)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -130,9 +149,9 @@ class TcpLink:
         if not self._direct:
             return self.send(parts)
         body = b"".join(parts)
-        whole = b"".join((_pack(DATA, len(body)), body, _PADS[len(body) & 7]))
+        whole = b"".join((_pack(_DATA, len(body)), body, _PADS[len(body) & 7]))
         try:
-            sent = self._send(whole[: len(whole) // 2])
+            sent = self._send(whole[: len(whole) // 2], _NOW)
         except OSError:
             return self.send(parts)
         self._direct = False
@@ -165,7 +184,7 @@ class TcpLink:
         while queue:
             batch = list(islice(queue, _GATHER))
             try:
-                sent = self._sendmsg(batch)
+                sent = self._sendmsg(batch, (), _NOW)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -198,8 +217,8 @@ class TcpLink:
     def ready(self, mask: int, sink: Sink) -> int:
         """Handle what epoll saw; return the number of callbacks made."""
         if mask == _IN:
-            return self._receive(sink)
-        count = self._receive(sink) if mask & ~_OUT else 0
+            return self._receive(sink, _NOW)
+        count = self._receive(sink, _NOW) if mask & ~_OUT else 0
         if mask & _OUT and self._open and self.backlog_bytes and self._flush():
             self._direct = True
             self._reactor.change(self._sock.fileno(), _IN)
@@ -207,7 +226,17 @@ class TcpLink:
             count += 1
         return count
 
-    def _receive(self, sink: Sink) -> int:
+    def wait(self, timeout_s: float, sink: Sink) -> int:
+        """As harness_plugins.transports.reactor.Waiter: a read that blocks is one call of the system instead of two. Its
+        time-out is an option of the socket, so it is set to a part of what is wanted, which then holds for a while."""
+        if timeout_s < _SHORT_S:
+            return 0
+        if not self._wait_s <= timeout_s <= 4 * self._wait_s:
+            self._wait_s = min(timeout_s / 2, 1.0)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._wait_s))
+        return self._receive(sink, 0)
+
+    def _receive(self, sink: Sink, flags: int) -> int:
         """One read, then every frame that is whole."""
         arena = self._arena
         view = self._view
@@ -220,7 +249,7 @@ class TcpLink:
         else:
             view, start, end = self._resume(arena, view)
         try:
-            got = self._recv_into(view[end:])
+            got = self._recv_into(view[end:], 0, flags)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -232,14 +261,14 @@ class TcpLink:
             arena.used = end
         limit = self._limit
         count = size = 0
-        while end - start >= PREFIX_BYTES:
+        while end - start >= _PREFIX:
             tag, length = _unpack(view, start)
-            if tag != DATA:
+            if tag != _DATA:
                 return count + self._lose(sink, strange(tag))
             if length > limit:
                 return count + self._lose(sink, f"protocol error: a frame of {length} bytes announced, the limit is {limit}")
-            size = PREFIX_BYTES + ((length + 7) & -8)
-            body = start + PREFIX_BYTES
+            size = _PREFIX + ((length + 7) & -8)
+            body = start + _PREFIX
             if start + size > end:
                 break
             start += size
@@ -275,7 +304,7 @@ class TcpLink:
     def _suspend(self, view: memoryview, start: int, end: int, size: int) -> None:
         """Keep an unfinished frame: `size` bytes with its prefix, where that much has come."""
         left = end - start
-        need = size if left >= PREFIX_BYTES else PREFIX_BYTES
+        need = size if left >= _PREFIX else _PREFIX
         if need > BIG_BYTES and not (self._alone and len(view) - start >= need):
             own = self._arena.pool.take(need)
             own[:left] = view[start:end]
@@ -303,7 +332,7 @@ class TcpLink:
             self._sock.shutdown(socket.SHUT_WR)
             # Closing with unread bytes would reset the connection, and with it what is still on its way to the peer.
             for _ in range(_DRAIN_BYTES // ARENA_BYTES):
-                if not self._sock.recv(ARENA_BYTES):
+                if not self._sock.recv(ARENA_BYTES, _NOW):
                     break
         self._drop()
 
