@@ -3,8 +3,9 @@
     python tools/compile_hot.py            compile what has changed
     python tools/compile_hot.py --clean    remove what was compiled
 
-The sources stay ordinary typed Python: the compiled modules only take their place on import. Every module is a library of its
-own beside its source, so that a package is whole wherever it is copied to.
+The sources stay ordinary typed Python: the compiled modules only take their place on import. The code of each top-level package
+is one library within it (what lies close together costs less in a process that runs for some microseconds at a time), with a
+small one beside each source that stands for the module: a package is whole wherever it is copied to.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = "actions backend below downstream frames frontend membership multicast node results streams uplink upstream"
+CORE = "actions backend below downstream frames frontend membership multicast node pieces port ranks results streams uplink "
+CORE += "upstream"
 HOT = [
     *(f"harness/core/{name}.py" for name in CORE.split()),
     "harness/testbeds/loop.py",
     *(f"plugins/harness_plugins/transports/{name}.py" for name in ("buffers", "reactor", "tcp_link")),
 ]
+
+#: (where the package lies, how its paths begin, the name of its library)
+GROUPS = ((ROOT, "harness/", "harness.core.hot"), (ROOT / "plugins", "plugins/", "harness_plugins.transports.hot"))
 
 
 def clean() -> None:
@@ -38,11 +43,11 @@ def compile_hot() -> None:
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
 
-    for root, prefix in ((ROOT, "harness/"), (ROOT / "plugins", "plugins/")):
+    for root, prefix, library in GROUPS:
         paths = [path.removeprefix("plugins/") for path in HOT if path.startswith(prefix)]
         with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(root):
             options = ["--config-file", str(ROOT / "pyproject.toml"), "--ignore-missing-imports"]
-            modules = mypycify([*options, *paths], opt_level="3", separate=True, target_dir=scratch)
+            modules = mypycify([*options, *paths], opt_level="3", separate=[(paths, library)], target_dir=scratch)
             command = build_ext(Distribution({"name": "harness-hot", "ext_modules": modules, "packages": []}))
             command.inplace, command.parallel = True, 2
             command.build_temp = command.build_lib = scratch

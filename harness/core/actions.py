@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Final
 
 from harness.core import frames
 from harness.core.ranks import EMPTY, RankSet
 
 #: Operations: ("send", connection, parts), ("connect", node id, None), ("close", connection, None).
-SEND, CONNECT, CLOSE = "send", "connect", "close"
+SEND: Final = "send"
+CONNECT: Final = "connect"
+CLOSE: Final = "close"
 Action = tuple[str, Any, Any]
 
 

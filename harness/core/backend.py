@@ -13,13 +13,14 @@ from harness.core.downstream import WINDOW, Message
 from harness.core.filters import DownFilter, Filter, Items
 from harness.core.frames import HEADER, FrameError
 from harness.core.node import Node
-from harness.core.port import BackPort
+from harness.core.pieces import Piece
+from harness.core.port import BackPort, Port
 from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 from harness.core.spec import StreamSpec
 from harness.core.streams import NEVER, StreamTable
 from harness.core.tree import Tree
-from harness.core.upstream import Merged, UpStream
+from harness.core.upstream import UpStream
 
 
 class BackEndContext:
@@ -63,7 +64,6 @@ class BackEnd(Node):
             raise ValueError(f"node {node} is no back-end")
         super().__init__(node, tree, settings, filters, down_filters, now)
         self.rank = rank
-        self.own = RankSet.of([rank])
         self.app = app
         self.context = BackEndContext(self)
 
@@ -73,10 +73,10 @@ class BackEnd(Node):
         return self.context
 
     def make_streams(self) -> StreamTable:
-        return SourceTable(self)
+        return SourceTable(self, self)
 
     def ranks(self) -> RankSet:
-        return self.own
+        return RankSet.of([self.rank])
 
     def deadline(self) -> float:
         return min(super().deadline(), self.context.due)
@@ -105,19 +105,23 @@ class BackEnd(Node):
 class SourceTable(StreamTable):
     """The streams of a back-end: units come from the application, cut into chunks where items are large."""
 
-    def __init__(self, node: BackPort) -> None:
+    def __init__(self, node: Port, back: BackPort) -> None:
         super().__init__(node)
-        self.back = node
+        self.back = back
+        rank = node.me.rank
+        assert rank is not None
+        self.rank = rank
+        self.own = RankSet.of([rank])
         self.chunks: dict[int, deque[Items]] = {}
         self.mine: set[int] = set()
 
     def open(self, stream: int, spec: StreamSpec) -> None:
-        if self.back.rank in spec.members:
+        if self.rank in spec.members:
             self.mine.add(stream)
         super().open(stream, spec)
 
     def pump_stream(self, s: UpStream) -> None:
-        node = self.back
+        node = self.node
         parent = node.parent
         if parent is None or parent.blocked or s.stream not in self.mine:
             return
@@ -126,7 +130,7 @@ class SourceTable(StreamTable):
             node.out.send(parent, node.now, *resend.popleft()[2])
         if resend:
             return
-        per_wave = s.units.per_wave
+        back, per_wave = self.back, s.units.per_wave
         while True:
             top = min(s.limit, s.acked + s.units.window)
             room = top - s.next if not s.relaying else s.limit - s.relayed
@@ -136,43 +140,43 @@ class SourceTable(StreamTable):
                 if not self._send_chunk(s, parent):
                     return
                 continue
-            items = node.app.produce(node.handle, s.stream, s.next, min(room, s.units.batch))
+            items = back.app.produce(back.handle, s.stream, s.next, min(room, s.units.batch))
             if items is None or not len(items):
                 return
             if len(items) > min(room, s.units.batch):
                 raise ValueError(f"the application offered {len(items)} waves where {min(room, s.units.batch)} were asked for")
-            lifted = s.filter.lift(items, node.rank)
-            s.vet(s.next, lifted, node.own)
+            lifted = s.filter.lift(items, self.rank)
+            s.vet(s.next, lifted, self.own)
             first, s.next = s.next, s.next + len(items)
             s.relayed += len(items)
-            self._emit(s, parent, Merged(first, len(items), lifted, node.own))
+            self._emit(s, parent, Piece(first, len(items), lifted, self.own))
 
     def _send_chunk(self, s: UpStream, parent: Any) -> bool:
         """Send the next chunk of the wave under way, or begin a wave where the window has room for all of it."""
-        node, u = self.back, s.units
+        back, u = self.back, s.units
         chunks = self.chunks.setdefault(s.stream, deque())
         if s.next % u.per_wave == 0:  # a wave that was under way may have been given up (`acknowledge`)
             chunks.clear()
         if not chunks:
             if not s.relaying and s.next + u.per_wave > s.acked + u.window:
                 return False
-            items = node.app.produce(node.handle, s.stream, s.next // u.per_wave, 1)
+            items = back.app.produce(back.handle, s.stream, s.next // u.per_wave, 1)
             if items is None or not len(items):
                 return False
             flat = np.ascontiguousarray(items).reshape(1, -1)
             if flat.shape[1] != u.elements:
                 raise ValueError(f"the application offered {flat.shape[1]} elements where an item has {u.elements}")
             chunks.extend(flat[:, a : a + u.chunk] for a in range(0, u.elements, u.chunk))
-        lifted = s.filter.lift(chunks.popleft(), node.rank)
-        s.vet(s.next, lifted, node.own)
+        lifted = s.filter.lift(chunks.popleft(), self.rank)
+        s.vet(s.next, lifted, self.own)
         first, s.next = s.next, s.next + 1
         s.relayed += 1
-        self._emit(s, parent, Merged(first, 1, lifted, node.own))
+        self._emit(s, parent, Piece(first, 1, lifted, self.own))
         return True
 
     def take_down(self, stream: int, message: Message) -> None:
         """Hand a message to the application, and report it once enough of them have come. Nothing is kept here."""
-        node = self.back
+        back = self.back
         s, d = self.up.get(stream), self.down.get(stream)
         if s is None or d is None or message.seq <= d.last:
             return
@@ -181,10 +185,10 @@ class SourceTable(StreamTable):
         d.last = d.trimmed = message.seq
         if stream not in self.mine:
             return
-        if not message.to or node.rank in message.to:
+        if not message.to or self.rank in message.to:
             payload = self.filtered(s.spec.down_filter, message.payload)
             try:
-                node.app.on_message(node.handle, stream, payload)
+                back.app.on_message(back.handle, stream, payload)
             except Exception as e:
                 raise PluginError(f"on_message of stream {stream}") from e
             self.dirty[stream] = s

@@ -8,26 +8,30 @@ unknown.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final
 
 import msgpack
 
 from harness.core.ranks import RankSet
 
 #: Messages that may be under way; bytes are bounded by the stream's window as well.
-WINDOW = 1024
+WINDOW: Final = 1024
 
 #: The control message that closes the tree.
 SHUTDOWN = msgpack.packb({"op": "shutdown"})
 
 
-class Message(NamedTuple):
-    """One message. `to` is empty where it is for everybody; `frame` is what goes to the children."""
+class Message:
+    """One message. `to` is empty where it is for everybody; `frame` is what goes to the children. Not changed once it is
+    made."""
 
-    seq: int
-    payload: bytes
-    to: RankSet
-    frame: bytes
+    __slots__ = ("frame", "payload", "seq", "to")
+
+    def __init__(self, seq: int, payload: bytes, to: RankSet, frame: bytes) -> None:
+        self.seq = seq
+        self.payload = payload
+        self.to = to
+        self.frame = frame
 
 
 class DownStream:

@@ -19,9 +19,9 @@ or one chunk of a wave where items are larger than the stream's chunk.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import numpy as np
@@ -29,16 +29,29 @@ import numpy as np
 from harness.core.filters import Array, Codec, Items
 from harness.core.ranks import EMPTY, RankSet
 
-VERSION = 1
+VERSION: Final = 1
 HEADER = struct.Struct("<BBHIIIQII")
-HEADER_SIZE = HEADER.size
-_pack = HEADER.pack
+HEADER_SIZE: Final = 32
+_pack: Final = HEADER.pack
+_frombuffer: Final[Callable[..., Array]] = np.frombuffer
 _META = struct.Struct("<4sBxH")
 _U64 = struct.Struct("<Q")
 
 # Kinds. Upward: DATA, SKIP, STATE, ATTACH, NOTICE. Downward: DOWN, CREDIT, REWIND, WELCOME, REFUSE. Both: DACK, PING, BYE.
-DATA, DOWN, CREDIT, REWIND, ATTACH, WELCOME, REFUSE, PING, STATE, DACK, NOTICE, BYE, SKIP = range(1, 14)
-KINDS = range(1, 14)
+DATA: Final = 1
+DOWN: Final = 2
+CREDIT: Final = 3
+REWIND: Final = 4
+ATTACH: Final = 5
+WELCOME: Final = 6
+REFUSE: Final = 7
+PING: Final = 8
+STATE: Final = 9
+DACK: Final = 10
+NOTICE: Final = 11
+BYE: Final = 12
+SKIP: Final = 13
+KINDS: Final = range(DATA, SKIP + 1)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -61,8 +74,7 @@ class Meta(NamedTuple):
 
 
 _DTYPES = {
-    name: np.dtype(name)
-    for name in ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
+    name: np.dtype(name) for name in ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
 }
 _OPAQUE = b"\0\0\0\0"
 
@@ -121,13 +133,46 @@ class MetaCache:
         return self.encoded
 
 
+class MetaReader:
+    """The inverse of MetaCache at the receiver: what one sender's descriptions were found to mean, so that the next frame with
+    the same description is an array at once. Only what has passed all checks is learnt."""
+
+    __slots__ = ("_dtype", "_encoded", "_ranks", "_shape", "_unit_bytes")
+
+    def __init__(self) -> None:
+        self._encoded = b""
+        self._dtype: np.dtype[Any] | None = None
+        self._shape: tuple[int, ...] = ()
+        self._ranks: RankSet = EMPTY
+        self._unit_bytes = -1
+
+    def learn(self, frame: memoryview, meta_len: int) -> None:
+        """The array units of this frame were found to be good for the stream whatever their numbers."""
+        encoded = bytes(frame[HEADER_SIZE : HEADER_SIZE + meta_len])
+        meta = _decode_meta(encoded)
+        if not meta.unit_bytes:
+            return
+        self._encoded = encoded
+        self._dtype, self._shape, self._ranks, self._unit_bytes = meta.dtype, meta.shape, meta.ranks, meta.unit_bytes
+
+    def read(self, frame: memoryview, count: int, meta_len: int, body_len: int) -> tuple[Array, RankSet] | None:
+        """As `decode_items`; None where it has to be asked."""
+        start = HEADER_SIZE + meta_len
+        if count < 1 or count * self._unit_bytes != body_len or frame[HEADER_SIZE:start] != self._encoded:
+            return None
+        items = _frombuffer(frame, self._dtype, -1, start)
+        return (items.reshape(count, *self._shape) if self._shape else items), self._ranks
+
+
 def unit_frame(cache: MetaCache, stream: int, epoch: int, first: int, items: Array, ranks: RankSet) -> tuple[Buffer, ...]:
     """`data_frame` for DATA of arrays, made quickly."""
-    if not items.flags.c_contiguous:
-        items = np.ascontiguousarray(items)
     meta, n = cache.meta(items, ranks), items.nbytes
     head = _pack(VERSION, DATA, 0, stream, epoch, items.shape[0], first, len(meta), n)
-    return (head + meta, items.data.cast("B")) if n > 1024 else (head + meta + items.tobytes(),)
+    if n <= 1024:
+        return (head + meta + items.tobytes(),)
+    if not items.flags.c_contiguous:
+        items = np.ascontiguousarray(items)
+    return head + meta, items.data.cast("B")
 
 
 def data_frame(

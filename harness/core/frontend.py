@@ -134,7 +134,7 @@ class FrontEnd(Node):
         return cast(ResultTable, self.streams)
 
     def make_streams(self) -> ResultTable:
-        return ResultTable(self)
+        return ResultTable(self, self)
 
     def start(self, now: float) -> None:
         self.now = self.last_tick = self.began = self.membership.last_join = now

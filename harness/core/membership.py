@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from harness.core.below import descend
 from harness.core.frames import PROTOCOL_ERROR
@@ -17,9 +17,9 @@ from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 from harness.core.tree import Tree
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 #: A node whose link was dropped for garbage so many times is broken: it would only come back and do it again.
-_FORGIVEN = 3
+_FORGIVEN: Final = 3
 
 
 @dataclass(slots=True)

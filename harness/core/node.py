@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour, Outputs
@@ -18,6 +18,7 @@ from harness.core.below import Below
 from harness.core.downstream import SHUTDOWN, DownStream, Message
 from harness.core.filters import DownFilter, Filter
 from harness.core.frames import FrameError
+from harness.core.port import Port
 from harness.core.ranks import EMPTY, RankSet, union
 from harness.core.settings import NodeSettings
 from harness.core.spec import StreamSpec
@@ -26,12 +27,12 @@ from harness.core.tree import Tree
 from harness.core.uplink import Uplink
 from harness.core.upstream import UpStream
 
-CONTROL = 0
+CONTROL: Final = 0
 
-_unpack, _VERSION, _SIZE = frames.HEADER.unpack_from, frames.VERSION, frames.HEADER_SIZE
+_unpack: Final = frames.HEADER.unpack_from
 
 
-class Node:
+class Node(Port):
     """One communication process of `tree`. `filters` and `down_filters` are the plugins by name."""
 
     def __init__(
@@ -118,7 +119,7 @@ class Node:
         self.now = link.last_heard = now
         try:
             head = _unpack(frame)
-            if head[0] != _VERSION or _SIZE + head[7] + head[8] != len(frame):
+            if head[0] != frames.VERSION or frames.HEADER_SIZE + head[7] + head[8] != len(frame):
                 frames.parse_header(frame)
             self.handlers[head[1]](link, frame, head)
         except (FrameError, struct.error, KeyError, TypeError, ValueError, OverflowError) as e:
@@ -324,14 +325,14 @@ class Node:
     def _on_down(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         if link is not self.parent and link is not self.uplink.link:
             raise FrameError("a downward message from a node that is not the parent")
-        whole, start = bytes(frame), _SIZE + head[7]
+        whole, start = bytes(frame), frames.HEADER_SIZE + head[7]
         message = Message(head[6], whole[start:], frames.decode_ranks(frame, head[7]) if head[7] else EMPTY, whole)
         self.take_down(head[3], message)
 
     def take_down(self, stream: int, message: Message) -> None:
         """A message for this subtree: keep it, pass it on, act on it."""
         if stream == CONTROL:
-            order = frames.decode_object(memoryview(bytes(_SIZE) + message.payload))  # garbage is not passed on
+            order = frames.decode_object(memoryview(bytes(frames.HEADER_SIZE) + message.payload))  # garbage is not passed on
             if self.control.push(message):
                 for child in list(self.children.values()):
                     self.send_down(child, CONTROL, message)

@@ -18,8 +18,8 @@ from harness.core.tree import Tree, TreeNode
 from harness.core.upstream import UpStream
 
 
-class Port(Protocol):
-    """Any node."""
+class Port:
+    """Any node. A base class and no protocol, since compiled code gets at the attributes of a class without a search."""
 
     id: int
     me: TreeNode
@@ -39,33 +39,41 @@ class Port(Protocol):
     rearm: bool
 
     @property
-    def parent(self) -> Neighbour | None: ...
+    def parent(self) -> Neighbour | None:
+        raise NotImplementedError
 
-    def ranks(self) -> RankSet: ...
+    def ranks(self) -> RankSet:
+        raise NotImplementedError
 
-    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message: ...
+    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message:
+        raise NotImplementedError
 
-    def send_down(self, child: Neighbour, stream: int, m: Message) -> None: ...
+    def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
+        raise NotImplementedError
 
-    def on_opened(self, stream: UpStream) -> None: ...
+    def on_opened(self, stream: UpStream) -> None:
+        raise NotImplementedError
 
-    def on_closed(self, stream: UpStream) -> None: ...
+    def on_closed(self, stream: UpStream) -> None:
+        raise NotImplementedError
 
     def report(self) -> dict[int, list[int]]:
         """Where the streams stand, for an ATTACH."""
-        ...
+        raise NotImplementedError
 
     def welcomed(self, parent: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
         """A parent has taken this node in; `again`: it had another one before."""
-        ...
+        raise NotImplementedError
 
-    def retell(self, parent: Neighbour) -> None: ...
+    def retell(self, parent: Neighbour) -> None:
+        raise NotImplementedError
 
-    def close_below(self) -> None: ...
+    def close_below(self) -> None:
+        raise NotImplementedError
 
 
-class FrontPort(Port, Protocol):
-    """The front-end."""
+class FrontPort(Protocol):
+    """What is at the front-end only."""
 
     app: FrontEndApp
     membership: Membership
@@ -79,14 +87,10 @@ class FrontPort(Port, Protocol):
     def fail(self, error: StreamError) -> None: ...
 
 
-class BackPort(Port, Protocol):
-    """A back-end."""
+class BackPort(Protocol):
+    """What is at a back-end only."""
 
-    rank: int
-    own: RankSet
     app: BackEndApp
 
     @property
     def handle(self) -> BackEndHandle: ...
-
-

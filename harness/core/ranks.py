@@ -7,10 +7,11 @@ adoptions split it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import Final
 
-_PAIR = struct.Struct("<II")
+_PAIR: Final = struct.Struct("<II")
 
 
 class RankSet:
@@ -43,9 +44,12 @@ class RankSet:
         return cls((r, r + 1) for r in ranks)
 
     @staticmethod
-    def decode(data: bytes) -> RankSet:
+    def decode(data: bytes | bytearray | memoryview) -> RankSet:
         """The inverse of `encoded`. Raises ValueError for anything that `encoded` could not have produced."""
         return _decode(bytes(data))
+
+    def __reduce__(self) -> tuple[Callable[[bytes], RankSet], tuple[bytes]]:
+        return RankSet.decode, (self.encoded,)
 
     def __len__(self) -> int:
         return self._len
@@ -80,9 +84,7 @@ class RankSet:
         return RankSet(self.ranges + other.ranges)
 
     def __and__(self, other: RankSet) -> RankSet:
-        return RankSet(
-            (max(a, c), min(b, d)) for a, b in self.ranges for c, d in other.ranges if max(a, c) < min(b, d)
-        )
+        return RankSet((max(a, c), min(b, d)) for a, b in self.ranges for c, d in other.ranges if max(a, c) < min(b, d))
 
     def __sub__(self, other: RankSet) -> RankSet:
         left = list(self.ranges)
@@ -99,7 +101,7 @@ class RankSet:
         return not (self - other)
 
 
-EMPTY = RankSet()
+EMPTY: Final = RankSet()
 
 
 @lru_cache(maxsize=4096)

@@ -11,20 +11,22 @@ import numpy as np
 
 from harness.core.downstream import Message
 from harness.core.filters import Array, Items
-from harness.core.port import FrontPort
+from harness.core.pieces import Piece
+from harness.core.port import FrontPort, Port
 from harness.core.ranks import EMPTY, RankSet
 from harness.core.spec import Accept, DeadlineExceeded, QuorumLost, Recovery, Result, StreamClosed, StreamSpec, Sync, WavesLost
 from harness.core.streams import NEVER, StreamTable
 from harness.core.units import Units
-from harness.core.upstream import Merged, UpStream
+from harness.core.upstream import UpStream
 
 
 class Delivery:
     """What the front-end knows of one stream beside its inboxes. expected: waves that are outstanding up to here; since: when
     the head wave became outstanding; failed: waves below this mark have ended in an error; held: since when the head wave
-    waits although it could be merged; grants: (waves below this mark, time of the grant)."""
+    waits although it could be merged; grants: (waves below this mark, time of the grant); patient: a wave may go out before
+    every child has offered it, once it has waited."""
 
-    __slots__ = ("accept", "chunks", "expected", "failed", "grants", "held", "ranks", "since", "told")
+    __slots__ = ("accept", "chunks", "expected", "failed", "grants", "held", "patient", "ranks", "since", "told")
 
     def __init__(self, now: float, horizon: int) -> None:
         self.expected = 0
@@ -35,6 +37,7 @@ class Delivery:
         self.ranks: RankSet | None = None
         self.grants: deque[tuple[int, float]] = deque([(horizon, now)])
         self.told = 0
+        self.patient = False
         self.accept: Callable[[RankSet], bool] | None = None
 
     def granted_at(self, wave: int) -> float:
@@ -47,9 +50,9 @@ class Delivery:
 class ResultTable(StreamTable):
     """The streams of the front-end."""
 
-    def __init__(self, node: FrontPort) -> None:
+    def __init__(self, node: Port, front: FrontPort) -> None:
         super().__init__(node)
-        self.front = node
+        self.front = front
         self.delivery: dict[int, Delivery] = {}
         #: Streams whose window for messages has opened: the application is told between two frames, not amid one.
         self.room: list[int] = []
@@ -59,8 +62,9 @@ class ResultTable(StreamTable):
         super().open(stream, spec)
         s = self.up[stream]
         s.limit = 1 << 62
-        d = self.delivery[stream] = Delivery(self.front.now, min(s.units.window, s.granted) // s.units.per_wave)
+        d = self.delivery[stream] = Delivery(self.node.now, min(s.units.window, s.granted) // s.units.per_wave)
         d.accept = partial(self._acceptable, s, d)
+        d.patient = spec.sync is Sync.TIME_OUT or spec.accept is Accept.DEADLINE
 
     def close(self, stream: int) -> None:
         s, d = self.up.get(stream), self.delivery.get(stream)
@@ -74,9 +78,9 @@ class ResultTable(StreamTable):
     def expect(self, stream: int, waves: int) -> None:
         d, s = self.delivery[stream], self.up[stream]
         if d.expected <= self._head(s):
-            d.since = self.front.now
-            if s.spec.deadline_s < self.front.settings.heartbeat_s:  # sooner than the deadline is asked for anyway
-                self.front.rearm = True
+            d.since = self.node.now
+            if s.spec.deadline_s < self.node.settings.heartbeat_s:  # sooner than the deadline is asked for anyway
+                self.node.rearm = True
         d.expected = max(d.expected, waves)
 
     def _head(self, s: UpStream) -> int:
@@ -156,15 +160,17 @@ class ResultTable(StreamTable):
         d.told = s.acked
         horizon = min(s.acked + s.units.window, s.granted) // s.units.per_wave
         if horizon > d.grants[-1][0]:
-            d.grants.append((horizon, self.front.now))
+            d.grants.append((horizon, self.node.now))
 
-    def _next(self, s: UpStream, d: Delivery) -> Merged | None:
+    def _next(self, s: UpStream, d: Delivery) -> Piece | None:
         """The next units that the stream's policy lets out."""
         if s.relaying:
-            return Merged(*s.relay.popleft()) if s.relay else None
+            return s.relay.popleft() if s.relay else None
         quick = s.merge_heads(s.limit, d.accept if s.replay else None)
         if quick is not None:
             return quick
+        if s.waits and s.replay and not d.patient:  # somebody has not offered the next unit, and nothing lets it out without
+            return None
         if not s.replay and s.skip_hole():
             self._torn(s, d, s.next)
             if s.stream not in self.delivery:  # the application has closed it
@@ -181,7 +187,7 @@ class ResultTable(StreamTable):
         policy says so."""
         if ranks is s.members or ranks == s.members:
             return True
-        missing = s.members - ranks - self.front.dead_ranks
+        missing = s.members - ranks - self.node.dead_ranks
         if s.spec.accept is Accept.QUORUM:
             return len(ranks) >= s.spec.quorum and missing.issubset(self.front.membership.suspect_ranks)
         if not missing:
@@ -192,12 +198,12 @@ class ResultTable(StreamTable):
 
     def _waited(self, s: UpStream, d: Delivery, how_long: float) -> bool:
         if d.held is None:
-            d.held = self.front.now
-            self.front.rearm = True
+            d.held = self.node.now
+            self.node.rearm = True
             self.timed[s.stream] = s
-        return self.front.now >= d.held + how_long
+        return self.node.now >= d.held + how_long
 
-    def _overdue(self, s: UpStream, d: Delivery) -> Merged | None:
+    def _overdue(self, s: UpStream, d: Delivery) -> Piece | None:
         """Some child has not offered the next unit: a time-out or deadline may let a partial wave out."""
         if not s.has_input():
             return None
@@ -211,7 +217,7 @@ class ResultTable(StreamTable):
 
     # -- delivering --------------------------------------------------------------------------------------------------------
 
-    def _assemble(self, s: UpStream, d: Delivery, m: Merged) -> None:
+    def _assemble(self, s: UpStream, d: Delivery, m: Piece) -> None:
         """Collect the chunks of a wave; all must have the same contributors."""
         chunk = m.first % s.units.per_wave
         if chunk != len(d.chunks) or (d.ranks is not None and d.ranks != m.ranks):
@@ -238,11 +244,11 @@ class ResultTable(StreamTable):
             s.acked = stop * per_wave
             first = max(first, d.failed)  # those before have ended in an error already
         if stop > first:
-            d.since = self.front.now
+            d.since = self.node.now
             self.front.fail(WavesLost(s.stream, first, stop - first))
 
     def _deliver(self, s: UpStream, d: Delivery, first: int, items: Items, count: int, ranks: RankSet) -> None:
-        node = self.front
+        front, node = self.front, self.node
         s.acked = max(s.acked, (first + count) * s.units.per_wave)
         if first < d.failed and not s.relaying:  # these ended in an error already
             cut = min(count, d.failed - first)
@@ -251,16 +257,16 @@ class ResultTable(StreamTable):
                 return
         d.since = node.now
         if s.spec.accept is Accept.QUORUM and len(ranks) < s.spec.quorum and not s.relaying:  # never under replay: it waits
-            node.fail(WavesLost(s.stream, first, count))
+            front.fail(WavesLost(s.stream, first, count))
             return
         self.delivered += count
         missing = s.members - ranks if ranks != s.members else EMPTY
         complete = not missing
-        if node.recovering:
-            node.recovery_progress(s.stream, first, not (missing - node.dead_ranks))
+        if front.recovering:
+            front.recovery_progress(s.stream, first, not (missing - node.dead_ranks))
         values = s.filter.lower(items, ranks)
         result = Result(s.stream, first, count, values, ranks, missing, complete, d.granted_at(first))
-        node.app.on_result(node.handle, result)
+        front.app.on_result(front.handle, result)
 
     # -- time ---------------------------------------------------------------------------------------------------------------
 
@@ -272,7 +278,7 @@ class ResultTable(StreamTable):
                 due = min(due, d.since + s.spec.deadline_s)
             if d.held is not None:
                 wait = s.spec.sync_timeout_s if s.spec.sync is Sync.TIME_OUT else s.spec.accept_after_s
-                due = min(due, max(d.held + wait, self.front.now + 0.001))
+                due = min(due, max(d.held + wait, self.node.now + 0.001))
         return due
 
     def tick(self) -> None:
@@ -286,23 +292,23 @@ class ResultTable(StreamTable):
         head = self._head(s)
         if d.expected <= head:
             return
-        alive = s.members - self.front.dead_ranks
-        node = self.front
+        alive = s.members - self.node.dead_ranks
+        front, now = self.front, self.node.now
         if not alive or (s.spec.accept is Accept.QUORUM and len(alive) < s.spec.quorum):
-            d.failed, d.since = d.expected, node.now
+            d.failed, d.since = d.expected, now
             needed = s.spec.quorum if s.spec.accept is Accept.QUORUM else 1
-            node.fail(QuorumLost(stream, head, f"{len(alive)} of {len(s.members)} back-ends are alive, {needed} are needed"))
+            front.fail(QuorumLost(stream, head, f"{len(alive)} of {len(s.members)} back-ends are alive, {needed} are needed"))
             return
-        if node.now < d.since + s.spec.deadline_s:
+        if now < d.since + s.spec.deadline_s:
             return
-        d.failed, d.since = head + 1, node.now
+        d.failed, d.since = head + 1, now
         who = self.blame(s)
         text = f"wave {head} of stream {stream} ({s.spec.name}) had no result within {s.spec.deadline_s} s; {who}"
-        node.fail(DeadlineExceeded(stream, head, text))
+        front.fail(DeadlineExceeded(stream, head, text))
 
     def blame(self, s: UpStream) -> str:
         """Who keeps the head wave waiting, as far as the front-end can see."""
-        waiting = [c.node for conn, c in self.front.children.items() if conn in s.inboxes and s.inboxes[conn].expect <= s.next]
+        waiting = [c.node for conn, c in self.node.children.items() if conn in s.inboxes and s.inboxes[conn].expect <= s.next]
         suspects = sorted(self.front.membership.suspects)
         return f"waiting for child nodes {waiting or 'none'}, suspect nodes {suspects or 'none'}"
 
@@ -322,7 +328,7 @@ class ResultTable(StreamTable):
                 self.dirty[stream] = self.up[stream]
 
 
-def check_spec(spec: StreamSpec, node: FrontPort) -> None:
+def check_spec(spec: StreamSpec, node: Port) -> None:
     """Refuse a stream that cannot work. Raises ValueError."""
     f = node.filters.get(spec.filter)
     if f is None:

@@ -7,7 +7,7 @@ moves units up and messages down.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from harness.core import frames
 from harness.core.actions import Neighbour
@@ -15,12 +15,13 @@ from harness.core.downstream import DownStream
 from harness.core.filters import Array
 from harness.core.frames import FrameError
 from harness.core.multicast import DownTable
+from harness.core.pieces import Piece
 from harness.core.port import Port
 from harness.core.ranks import RankSet
 from harness.core.spec import StreamSpec, Sync
-from harness.core.upstream import Merged, UpStream, piece_of
+from harness.core.upstream import UpStream
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class StreamTable(DownTable):
@@ -67,10 +68,7 @@ class StreamTable(DownTable):
         """For an ATTACH: per stream next unit, acknowledged unit, epoch, last message here, last message everywhere below."""
         for i, d in self.down.items():
             d.reported = self.below(i)
-        return {
-            i: [s.next, s.acked, s.epoch, self.down[i].last, self.below(i)]
-            for i, s in self.up.items()
-        }
+        return {i: [s.next, s.acked, s.epoch, self.down[i].last, self.below(i)] for i, s in self.up.items()}
 
     def child_joined(self, link: Neighbour, report: dict[int, list[int]]) -> None:
         """Take an attaching child into every stream that it has members of."""
@@ -161,8 +159,14 @@ class StreamTable(DownTable):
             inbox.epoch = head[4]
             if s.replay:
                 self.rewind(s, link.conn)
-        items, ranks = frames.decode_items(frame, head[5], head[7], head[8], s.filter.codec)
-        late = s.accept(inbox, piece_of((head[6], head[5], items, ranks)))
+        known = inbox.reader.read(frame, head[5], head[7], head[8])
+        if known is not None:
+            late = s.take(inbox, Piece(head[6], head[5], known[0], known[1]))
+        else:
+            items, ranks = frames.decode_items(frame, head[5], head[7], head[8], s.filter.codec)
+            late = s.accept(inbox, Piece(head[6], head[5], items, ranks))
+            if s.array and s.units.per_wave == 1:
+                inbox.reader.learn(frame, head[7])
         if late is not None and s.compose:
             self._absorb_and_pass(s, late.first, late.items, late.ranks)
         self.dirty[head[3]] = s
@@ -299,7 +303,7 @@ class StreamTable(DownTable):
         if s.next + s.units.link_window - s.granted >= (s.units.link_window >> 2) + 1:
             self._grant(s)
 
-    def _emit(self, s: UpStream, parent: Neighbour, m: Merged) -> None:
+    def _emit(self, s: UpStream, parent: Neighbour, m: Piece) -> None:
         if s.compose:
             s.absorb(m.first, m.items, m.ranks)
         if s.array:
@@ -319,7 +323,7 @@ class StreamTable(DownTable):
         while s.relay and s.relayed < s.limit:
             p = s.relay.popleft()
             s.relayed += p.units
-            self._emit(s, parent, Merged(*p))
+            self._emit(s, parent, p)
         if not s.relay or sum(p.units for p in s.relay) < s.units.link_window:
             self.grant_relayed(s)
 
@@ -334,7 +338,7 @@ class StreamTable(DownTable):
 
     # -- time-outs of the synchronization ------------------------------------------------------------------------------------
 
-    def _timed_out(self, s: UpStream) -> Merged | None:
+    def _timed_out(self, s: UpStream) -> Piece | None:
         """Time-out synchronization: a partial wave once the first packet has waited long enough."""
         if s.spec.sync is not Sync.TIME_OUT:
             return None

@@ -8,13 +8,16 @@ one descends from.)
 
 from __future__ import annotations
 
+from typing import Final
+
 from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour
 from harness.core.port import Port
 from harness.core.settings import START_UP_PATIENCE
 
-NEVER = float("inf")
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+NEVER: Final = float("inf")
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.5
 
 
 class Uplink:

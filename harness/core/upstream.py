@@ -11,85 +11,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from harness.core.apps import PluginError
 from harness.core.filters import Codec, Filter, Items
-from harness.core.frames import Buffer, FrameError, MetaCache, concat_items
+from harness.core.frames import FrameError, MetaCache, concat_items
+from harness.core.pieces import Inbox, Outbox, Piece
 from harness.core.ranks import RankSet, union
 from harness.core.spec import Recovery, StreamSpec, Sync
 from harness.core.units import Units
-
-
-class Piece(NamedTuple):
-    """Consecutive units of one sender with the same contributors."""
-
-    first: int
-    units: int
-    items: Items
-    ranks: RankSet
-
-
-class Inbox:
-    """What one child has sent on one stream. `expect` is the next unit that fits; `epoch` the child's incarnation."""
-
-    __slots__ = ("epoch", "expect", "granted", "queue", "received")
-
-    def __init__(self, epoch: int, expect: int) -> None:
-        self.epoch = epoch
-        self.expect = expect
-        self.queue: deque[Piece] = deque()
-        self.received = 0
-        self.granted = 0
-
-    def clear(self, expect: int) -> None:
-        """Forget everything; the child sends again from `expect`."""
-        self.queue.clear()
-        self.expect = expect
-
-
-class Outbox:
-    """Frames sent to the parent and not acknowledged yet, oldest first; `resend` holds those to be sent again."""
-
-    __slots__ = ("kept", "resend")
-
-    def __init__(self) -> None:
-        self.kept: deque[tuple[int, int, tuple[Buffer, ...]]] = deque()
-        self.resend: deque[tuple[int, int, tuple[Buffer, ...]]] = deque()
-
-    def keep(self, first: int, count: int, parts: tuple[Buffer, ...]) -> None:
-        self.kept.append((first, count, parts))
-
-    def trim(self, acked: int) -> None:
-        """Drop what lies wholly below `acked`."""
-        for q in (self.kept, self.resend):
-            while q and q[0][0] + q[0][1] <= acked:
-                q.popleft()
-
-    def rewind(self, start: int) -> int:
-        """Send again everything from unit `start`; return how many units that is."""
-        self.resend = deque(e for e in self.kept if e[0] + e[1] > start)
-        return sum(e[1] for e in self.resend)
-
-    def clear(self) -> None:
-        self.kept.clear()
-        self.resend.clear()
-
-
-class Merged(NamedTuple):
-    """The outcome of one merge: units [first, first + units) with what they hold."""
-
-    first: int
-    units: int
-    items: Items
-    ranks: RankSet
-
-
-_merged: Callable[[tuple[int, int, Items, RankSet]], Merged] = partial(tuple.__new__, Merged)
-piece_of: Callable[[tuple[int, int, Items, RankSet]], Piece] = partial(tuple.__new__, Piece)
 
 
 class UpStream:
@@ -125,7 +57,11 @@ class UpStream:
         self.overlaps = 0
         self.late = 0
         self._unions: dict[tuple[RankSet, ...], RankSet | None] = {}
-        self._known: set[Hashable] = set()
+        #: What `vet` has found to be good: contributors of opaque units; the last kind of array.
+        self._known: set[RankSet] = set()
+        self._ranks: RankSet | None = None
+        self._dtype: np.dtype[Any] | None = None
+        self._shape: tuple[int, ...] = ()
         self.meta = MetaCache()
         self.waits = False
         self.array = filter_.codec is Codec.ARRAY
@@ -136,7 +72,20 @@ class UpStream:
         """Queue what a child sent. Returns a piece that came too late to be merged (its content is known to be new), for
         the caller to put into the filter state; None otherwise. Raises FrameError for what can be no part of the stream."""
         self.vet(piece.first, piece.items, piece.ranks)
-        inbox.received += piece.units
+        return self.take(inbox, piece)
+
+    def take(self, inbox: Inbox, piece: Piece) -> Piece | None:
+        """`accept` for what is known to be part of the stream."""
+        first, units = piece.first, piece.units
+        inbox.received += units
+        if first == inbox.expect and first >= self.next and not self.relaying:
+            inbox.expect = first + units
+            inbox.queue.append(piece)
+            return None
+        return self._take_odd(inbox, piece)
+
+    def _take_odd(self, inbox: Inbox, piece: Piece) -> Piece | None:
+        """What does not simply come next."""
         if self.relaying:
             self.relay.append(piece)
             return None
@@ -163,15 +112,20 @@ class UpStream:
 
     def vet(self, first: int, items: Items, ranks: RankSet) -> None:
         """Raises FrameError where these can be no units of this stream."""
-        kind = (ranks, items.dtype, items.shape[1:]) if isinstance(items, np.ndarray) else ranks
-        if kind in self._known and self.units.per_wave == 1:
+        if isinstance(items, np.ndarray):
+            if ranks is self._ranks and items.dtype is self._dtype and items.shape[1:] == self._shape:
+                return
+        elif ranks in self._known:
             return
         if not ranks or not ranks.issubset(self.members):
             raise FrameError(f"contributors {ranks} are no members of stream {self.stream}")
         wrong = self.units.misfit(first, items, len(ranks))
         if wrong:
             raise FrameError(f"stream {self.stream}: {wrong}")
-        self._known.add(kind)
+        if not isinstance(items, np.ndarray):
+            self._known.add(ranks)
+        elif self.units.per_wave == 1:
+            self._ranks, self._dtype, self._shape = ranks, items.dtype, items.shape[1:]
 
     def add_child(self, key: Hashable, epoch: int, expect: int) -> None:
         self.inboxes[key] = Inbox(epoch, expect)
@@ -247,7 +201,7 @@ class UpStream:
             self._unions[sets] = whole
             return whole
 
-    def merge_heads(self, limit: int, accept: Callable[[RankSet], bool] | None = None) -> Merged | None:
+    def merge_heads(self, limit: int, accept: Callable[[RankSet], bool] | None = None) -> Piece | None:
         """`merge` for the common case that every child's queue begins with the same units and some queue holds no more.
 
         accept: asked with the contributors before anything is taken. None where the case is another one, or refused.
@@ -263,12 +217,12 @@ class UpStream:
             if not q:
                 self.waits = inbox.expect <= nxt
                 return None
-            first, n, items, ranks = q[0]
-            if first != nxt or (n != units and units):
+            head = q[0]
+            if head.first != nxt or (head.units != units and units):
                 return None
-            units = n
-            parts.append(items)
-            sets.append(ranks)
+            units = head.units
+            parts.append(head.items)
+            sets.append(head.ranks)
             if len(q) == 1:
                 more = False
         if more or nxt + units > limit:
@@ -280,9 +234,9 @@ class UpStream:
         for inbox in self.inboxes.values():
             inbox.queue.popleft()
         self.next = nxt + units
-        return _merged((nxt, units, self.filter.combine(parts, key) if len(parts) > 1 else parts[0], whole))
+        return Piece(nxt, units, self.filter.combine(parts, key) if len(parts) > 1 else parts[0], whole)
 
-    def merge(self, limit: int, some: bool = False) -> Merged | None:
+    def merge(self, limit: int, some: bool = False) -> Piece | None:
         """Merge as many units from `next` on as every child has, fewer than `limit - next`, with the same contributors.
 
         some: children that have not offered the next unit are left out (time-out, deadline). None where nothing can be
@@ -328,7 +282,7 @@ class UpStream:
         parts = [_take(q, nxt, count) for q in heads]
         self.next = nxt + count
         items = self.filter.combine(parts, sets) if len(parts) > 1 else parts[0]
-        return Merged(nxt, count, items, ranks)
+        return Piece(nxt, count, items, ranks)
 
     def skip_hole(self) -> int:
         """Go on behind units that nobody has, since all who had them are lost; how many that were (never under replay)."""

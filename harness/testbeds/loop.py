@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.api.testbed import DeploymentSpec
 from harness.api.transport import Endpoint, Link
@@ -21,11 +21,10 @@ from harness.testbeds.recorder import Recorder
 from harness.testbeds.traps import Traps
 
 #: How often the control descriptor is looked at, samples are written and progress is told.
-_CHORES_S = 0.1
-_PROGRESS_S = 0.25
-_MANY_SAMPLES = 4096
+_CHORES_S: Final = 0.1
+_PROGRESS_S: Final = 0.25
 
-monotonic = time.monotonic
+monotonic: Final = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ class Loop:
         self.boot = boot
         self.endpoint = boot.endpoint
         self.node = make_node(boot)
-        self.receive = self.node.receive
         self.traps = Traps(self.node, boot.spec.injections, boot.report)
         self.recorder: Recorder | None = None
         if isinstance(self.node, FrontEnd):
@@ -90,7 +88,7 @@ class Loop:
         self.node.link_up(link, link.peer, initiated, monotonic())
 
     def on_frame(self, link: Link, frame: memoryview) -> None:
-        self.receive(link, frame, monotonic())
+        self.node.receive(link, frame, monotonic())
 
     def on_lost(self, link: Link, reason: str) -> None:
         self.node.link_lost(link, reason, monotonic())
@@ -124,7 +122,7 @@ class Loop:
                 self._carry_out()
             if out.events:
                 self._report()
-            if self.traps:
+            if self.traps.armed:
                 self.traps.check()
             if now >= self.next_chores and not self._chores(now):
                 return 1
@@ -136,12 +134,12 @@ class Loop:
         return status
 
     def _carry_out(self) -> None:
-        node = self.node
+        node, armed = self.node, self.traps.armed
         while node.out.actions:
             todo, node.out.actions = node.out.actions, []
             for op, a, b in todo:
                 if op is SEND:
-                    whole = a.send(b) if not self.traps else self.traps.send(a, b)
+                    whole = self.traps.send(a, b) if armed else a.send(b)
                     if not whole:
                         node.blocked(a)
                 elif op is CONNECT:

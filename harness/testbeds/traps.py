@@ -21,20 +21,17 @@ class Traps:
     def __init__(self, node: Node, injections: Sequence[Injection], report: Callable[[dict[str, Any]], None]) -> None:
         self._node = node
         self._report = report
-        self._armed = [i for i in injections if i.node == node.id and i.trigger.at_s is None and i.action in _SIGNALS]
-
-    def __bool__(self) -> bool:
-        return bool(self._armed)
+        self.armed = [i for i in injections if i.node == node.id and i.trigger.at_s is None and i.action in _SIGNALS]
 
     def check(self) -> None:
         """Strike what is due. Called after each turn of the loop."""
-        for injection in list(self._armed):
+        for injection in list(self.armed):
             if injection.trigger.moment is not Moment.MID_FLUSH and self._due(injection):
                 self._strike(injection)
 
     def send(self, link: Link, parts: Sequence[Buffer]) -> bool:
         """Send a frame; where that was asked for, strike with half of it on the wire (all of it, if the transport cannot)."""
-        for injection in list(self._armed):
+        for injection in list(self.armed):
             if injection.trigger.moment is Moment.MID_FLUSH and parts[0][1] == frames.DATA and self._reached(injection):
                 whole: bool = getattr(link, "send_half", link.send)(parts)
                 self._strike(injection)
@@ -63,7 +60,7 @@ class Traps:
         return any(s.next >= wave * s.units.per_wave for s in streams)
 
     def _strike(self, injection: Injection) -> None:
-        self._armed.remove(injection)
+        self.armed.remove(injection)
         t = injection.trigger
         self._report(
             {

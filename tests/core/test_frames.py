@@ -66,6 +66,28 @@ def test_the_quick_way_to_make_frames_makes_the_same(items: Any, sets: list[Rank
 
 
 @settings(max_examples=100)
+@given(arrays(), RANKS, arrays(), RANKS)
+def test_a_reader_reads_what_it_has_learnt_and_nothing_else(items: Any, ranks: RankSet, others: Any, more: RankSet) -> None:
+    reader = frames.MetaReader()
+
+    def read(units: Any, who: RankSet, short: int = 0) -> Any:
+        frame = raw(frames.data_frame(frames.DATA, 1, 0, 0, units, who, Codec.ARRAY))
+        head = frames.parse_header(frame)
+        return frame, head, reader.read(frame[: len(frame) - short], head[5], head[7], head[8] - short)
+
+    frame, head, known = read(items, ranks)
+    assert known is None
+    reader.learn(frame, head[7])
+    _, _, known = read(items[:1], ranks)
+    back, who = known
+    assert who == ranks
+    assert (back.dtype, back.shape, back.tobytes()) == (items.dtype, items[:1].shape, items[:1].tobytes())
+    assert read(items, ranks, short=1)[2] is None, "a body of another length"
+    same = (others.dtype, others.shape[1:], more) == (items.dtype, items.shape[1:], ranks)
+    assert (read(others, more)[2] is None) != same
+
+
+@settings(max_examples=100)
 @given(st.lists(PLAIN, min_size=1, max_size=6), RANKS, U64, st.integers(1, 60))
 def test_opaque_units_come_back(items: list[Any], ranks: RankSet, first: int, enough: int) -> None:
     back: list[Any] = []

@@ -14,8 +14,9 @@ from small import spec
 from storms import FILTERS
 
 from harness.core.frames import FrameError
+from harness.core.pieces import Outbox, Piece
 from harness.core.ranks import RankSet
-from harness.core.upstream import Merged, Outbox, Piece, UpStream
+from harness.core.upstream import UpStream
 
 
 def stream(filter_: str = "sum", members: Any = (0, 1, 2, 3), children: str = "ab", **fields: Any) -> UpStream:
@@ -37,13 +38,13 @@ def put(s: UpStream, child: str, first: int, count: int, *ranks: int) -> Piece |
     return s.accept(s.inboxes[child], piece(first, count, *ranks))
 
 
-def step(s: UpStream, limit: int = 1 << 40) -> Merged | None:
+def step(s: UpStream, limit: int = 1 << 40) -> Piece | None:
     """The next merge, in the way that a node does it."""
     quick = s.merge_heads(limit)
     return quick if quick is not None else s.merge(limit)
 
 
-def told(merged: Merged | None) -> tuple[int, int, str] | None:
+def told(merged: Piece | None) -> tuple[int, int, str] | None:
     """(first, units, contributors), after a look at the values."""
     if merged is None:
         return None

@@ -263,9 +263,7 @@ def test_an_error_ends_the_run_and_fails_it(make_world):
     assert world.finished == (False, "DeadlineExceeded: too late")
     check = world.check()
     assert check.passed is False and "too late" in check.summary
-    assert world.notes("request-error") == [
-        {"stream": 1, "wave": 17, "error": "DeadlineExceeded", "message": "too late"}
-    ]
+    assert world.notes("request-error") == [{"stream": 1, "wave": 17, "error": "DeadlineExceeded", "message": "too late"}]
 
 
 def test_nothing_is_said_of_a_trial_that_never_started(make_world):
