@@ -131,6 +131,8 @@ class Node(Port):
         self.now = now
         link = self.links.get(conn)
         if link is not None:
+            if reason.startswith(frames.PROTOCOL_ERROR):  # garbage below the frames, which the transport noticed
+                self.out.event("protocol-error", peer=link.node, message=reason.removeprefix(f"{frames.PROTOCOL_ERROR}: "))
             self._lost(link, reason)
 
     def blocked(self, conn: Hashable) -> None:

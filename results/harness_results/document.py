@@ -40,7 +40,7 @@ def run_document(run: RunRecord, trials: Sequence[Judged]) -> dict[str, Any]:
         "verdict": verdict,
         "exit_code": int(EXIT_CODES[verdict]),
         "reasons": reasons,
-        "notes": [*run.notes, *_notes(trials), *_disagreements(trials)],
+        "notes": [*run.notes, *_notes(trials), *_garbage(trials), *_disagreements(trials)],
         "run": str(run.run_dir.resolve()),
         "suite": run.plan["suite"]["name"],
         "seed": run.plan["suite"]["seed"],
@@ -79,6 +79,19 @@ def _verdict(run: RunRecord, cases: Sequence[Mapping[str, Any]]) -> tuple[str, l
 def _notes(trials: Sequence[Judged]) -> list[str]:
     """What is missing from records of trials that were to be judged."""
     return [f"{t.trial.id}: {n}" for t in trials if t.trial.outcome == "measured" for n in t.trial.notes]
+
+
+def _garbage(trials: Sequence[Judged]) -> list[str]:
+    """Who sent whom what was no frame: the tree may have lived through it, but somebody is broken."""
+    notes = []
+    for t in trials:
+        told: dict[tuple[Any, Any], list[str]] = {}
+        for e in t.trial.record.of_kind("protocol-error") if t.figures is not None else ():
+            told.setdefault((e.get("node"), e.get("peer")), []).append(str(e.get("message")))
+        for (node, peer), messages in told.items():
+            often = f" (the first of {len(messages)} times)" if len(messages) > 1 else ""
+            notes.append(f"{t.trial.id}: node {node} was sent garbage by node {peer}: {messages[0]}{often}")
+    return notes
 
 
 def _disagreements(trials: Sequence[Judged]) -> list[str]:

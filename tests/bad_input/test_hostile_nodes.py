@@ -135,10 +135,10 @@ def test_a_node_that_sends_garbage_loses_its_link_and_nothing_is_lost(
 ) -> None:
     lost = [e for e in hostile.of_kind(name, "link-lost") if (e["node"], e["peer"]) == (victim, liar)]
     assert len(lost) == 1 and lost[0]["cause"].startswith("protocol error: ")
-    errors = hostile.of_kind(name, "protocol-error")
-    if name in ("frame", "internal"):  # what is wrong with the other two is noticed below the node
-        (error,) = errors
-        assert (error["node"], error["peer"]) == (victim, liar) and "frame version 255" in error["message"]
+    (error,) = hostile.of_kind(name, "protocol-error")
+    below = {"bytes": "begins no frame of this transport", "oversized": "bytes announced, the limit is"}
+    assert (error["node"], error["peer"]) == (victim, liar) and below.get(name, "frame version 255") in error["message"]
+    assert f"{name}-t0: node {victim} was sent garbage by node {liar}: {error['message']}" in hostile.document["notes"]
     assert [e["member"] for e in hostile.of_kind(name, "rejoined")].count(liar) == 1
     case = hostile.case(name)
     assert (case["verdict"], case["reasons"]) == ("passed", [])

@@ -76,6 +76,19 @@ def test_a_recorded_verdict_that_does_not_hold_is_told(synthetic: Any, tmp_path:
     assert document["notes"][0] in text
 
 
+def test_who_sent_garbage_is_named(synthetic: Any, tmp_path: Path) -> None:
+    spoilt, fine = synthetic.calm(index=0), synthetic.calm(index=1)
+    for t_s, peer, message in ((1.0, 3, "no frame"), (1.1, 4, "too long"), (1.2, 3, "no frame either")):
+        spoilt.say(t_s, "protocol-error", node=1, peer=peer, message=message)
+    document, text = harness_report(synthetic.write_run(tmp_path / "run", [spoilt, fine]), 100)
+    assert document["notes"] == [
+        "crash-t0: node 1 was sent garbage by node 3: no frame (the first of 2 times)",
+        "crash-t0: node 1 was sent garbage by node 4: too long",
+    ]
+    assert document["verdict"] == "passed"
+    assert all(f"note: {n}" in text for n in document["notes"])
+
+
 def failed(synthetic: Any) -> Any:
     trial = synthetic.calm("bad")
     del trial.rows[30]
