@@ -97,12 +97,14 @@ def plugin_list(as_json: AsJson = False) -> ExitCode:
 @plugin_app.command("check")
 @command
 def plugin_check(
-    category: Annotated[str, typer.Argument(metavar="CATEGORY", help="transport, filter or topology.", show_default=False)],
+    category: Annotated[
+        str, typer.Argument(metavar="CATEGORY", help="transport, filter, down_filter or topology.", show_default=False)
+    ],
     kind: Annotated[str, typer.Argument(help="The kind, e.g. tcp, or a table as in a suite.", show_default=False)],
     keys: Keys = None,
     as_json: AsJson = False,
     seed: Annotated[int, typer.Option(help="For checks with generated data.")] = 0,
-    examples: Annotated[int, typer.Option(help="Generated examples for each law of a filter.")] = 100,
+    examples: Annotated[int, typer.Option(help="Generated examples for each law of a filter or downstream filter.")] = 100,
 ) -> ExitCode:
     """Run the conformance checks on one plugin. Exit code 12 where it fails one."""
     from harness.cli import plugins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -33,21 +34,27 @@ def command(function: Callable[P, ExitCode]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
+        code: ExitCode | None = None
         try:
-            with reserved_stdout() if as_json else nullcontext():
+            with held_back() as last_words, reserved_stdout() if as_json else nullcontext():
                 code = function(*args, **kwargs)
+            sys.stdout.write("".join(last_words))
             sys.stdout.flush()
         except (typer.Exit, typer.Abort):
             raise
-        except BrokenPipeError:  # whoever read our output has left: there is nobody to tell
-            code = ExitCode.INFRASTRUCTURE
         except KeyboardInterrupt:
             code = _failed(InterruptedCommand("interrupted"), as_json)
         except Exception as error:  # whatever goes wrong is one message and a documented exit code
-            code = _failed(error, as_json)
+            # Nobody can be told any more: a failure keeps its code, a success that was not told is none.
+            code = (code or ExitCode.INFRASTRUCTURE) if _nobody_reads(error, code) else _failed(error, as_json)
         raise typer.Exit(int(code))
 
     return wrapped
+
+
+def _nobody_reads(error: Exception, code: ExitCode | None) -> bool:
+    """Whether whoever read our output has left. EIO means a closed terminal only where nothing but the output was left."""
+    return isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EIO and code is not None)
 
 
 def _failed(error: Exception, as_json: bool) -> ExitCode:
@@ -70,13 +77,29 @@ def error_text(error: Exception) -> str:
     return f"{trace}error: {type(error).__name__}: {error}{hint}\n"
 
 
-#: What is printed once standard output is free for it; None where it is free.
+#: What is printed once a command knows its exit code; None outside of a command.
 _held: list[str] | None = None
+
+
+@contextmanager
+def held_back() -> Iterator[list[str]]:
+    """Hold back what `print_json` and `print_last` are given. An error leaves nothing of it."""
+    global _held
+    held: list[str] = []
+    _held = held
+    try:
+        yield held
+    finally:
+        _held = None
 
 
 def print_json(document: Any) -> None:
     """Print the one document of a command."""
-    text = json.dumps(document, indent=2, allow_nan=False, default=str) + "\n"
+    print_last(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n")
+
+
+def print_last(text: str) -> None:
+    """Print what a command has to say at its end."""
     if _held is None:
         sys.stdout.write(text)
     else:
@@ -107,20 +130,15 @@ def let_go() -> None:
 @contextmanager
 def reserved_stdout() -> Iterator[None]:
     """Send everything that is written to standard output meanwhile, by whomever and by child processes too, to standard
-    error, so that the document of `print_json`, which follows at the end, stands alone. An error leaves no document."""
-    global _held
+    error, so that the document of `print_json`, which follows at the end, stands alone."""
     sys.stdout.flush()
     sys.stderr.flush()
     ours, kept = sys.stdout, os.dup(1)
-    held: list[str] = []
-    _held = held
     try:
         os.dup2(2, 1)
         sys.stdout = sys.stderr
         yield
     finally:
-        _held = None
         sys.stdout = ours
         os.dup2(kept, 1)
         os.close(kept)
-    sys.stdout.write("".join(held))

@@ -53,6 +53,9 @@ class LineProgress:
         """Its verdict."""
         self._write(f"  {verdict_line(verdict)[0]}")
 
+    def reporting(self) -> None:
+        """Nothing to say: the report follows."""
+
     def run_finished(self, outcome: RunOutcome) -> None:
         """How the run ended."""
         self._write(f"run ended: {outcome.exit_code.name.lower().replace('_', ' ')}")

@@ -36,6 +36,9 @@ class LiveProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         with suppress(OSError):  # of a terminal that was closed
             self._live.stop()
 
@@ -73,9 +76,12 @@ class LiveProgress:
         self._trial = None
         self._state = "taking the testbed down" if self._done == self._total else "between two trials"
 
+    def reporting(self) -> None:
+        """Draw no more, and give back standard output, which the display stands in for."""
+        self._stop()
+
     def run_finished(self, outcome: RunOutcome) -> None:
-        """Nothing to draw any more: the report follows."""
-        self._state = "reporting"
+        """Nothing to say: the report follows."""
 
     def message(self, text: str) -> None:
         """Pass it on."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.testing.outcome import CheckOutcome
 
 #: The categories that have a conformance kit.
-CHECKED = (Category.TRANSPORT, Category.FILTER, Category.TOPOLOGY)
+CHECKED = (Category.TRANSPORT, Category.FILTER, Category.DOWN_FILTER, Category.TOPOLOGY)
 
 
 def show(as_json: bool) -> ExitCode:
@@ -114,10 +114,11 @@ def _outcomes(category: Category, plugin: Any, seed: int, examples: int) -> list
         from harness.testing import transports
 
         return transports.run_checks(plugin)
-    if category is Category.FILTER:
+    if category in (Category.FILTER, Category.DOWN_FILTER):
         from harness.testing import filters
 
-        return filters.run_checks(plugin, seed=seed, examples=examples)
+        run_checks = filters.run_checks if category is Category.FILTER else filters.run_down_checks
+        return run_checks(plugin, seed=seed, examples=examples)
     from harness.testing import topologies
 
     return topologies.run_checks(plugin)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import ExitCode, InfrastructureError, UsageError
+from harness.api.errors import ExitCode, UsageError
 from harness.api.fault import Trigger
-from harness.cli.common import print_json, warn
+from harness.cli.common import print_json, print_last, warn
 from harness.cli.events import counted
 from harness.registry import Registry, load, plain
 from harness.run.plan import Plan, TrialPlan, load_plan
@@ -25,14 +25,12 @@ WIDTH = 110
 
 def run(suite: Path, as_json: bool, results: Path, seed: int | None, trials: int | None, only: str | None) -> ExitCode:
     """Run a suite and print its report."""
-    registry = _registry()
-    plan = load_plan(suite, registry, seed=seed, trials=trials, only=only)
+    plan = load_plan(suite, _registry(), seed=seed, trials=trials, only=only)
     outcome = _run(plan, results)
     if as_json:
         print_json(outcome.document)
-        return outcome.exit_code
-    text = _text_report(registry, outcome.run_dir)
-    sys.stdout.write(f"{text.rstrip()}\n\nto see this again: harness report {outcome.run_dir}\n")
+    else:
+        print_last(f"{outcome.text.rstrip()}\n\nto see this again: harness report {outcome.run_dir}\n")
     return outcome.exit_code
 
 
@@ -40,7 +38,7 @@ def _run(plan: Plan, results: Path) -> RunOutcome:
     from harness.run.runner import run_suite
 
     with _progress() as progress:
-        return run_suite(plan, results=results, progress=progress, argv=sys.argv)
+        return run_suite(plan, results=results, progress=progress, argv=sys.argv, width=_width)
 
 
 @contextmanager
@@ -57,13 +55,6 @@ def _progress() -> Iterator[Progress]:
 
     with LiveProgress(Console(stderr=True)) as live:
         yield live
-
-
-def _text_report(registry: Registry, run_dir: Path) -> str:
-    try:
-        return registry.report(run_dir, _width())[1]
-    except (UsageError, InfrastructureError, OSError) as error:
-        return f"no report can be made: {error}"
 
 
 def _width() -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from harness.run.environment import describe_environment
 from harness.run.interrupts import Interrupted, Interrupts
 from harness.run.journal import Journal, dump_json, write_whole
 from harness.run.plan import Plan, TrialPlan
-from harness.run.progress import Progress, RunOutcome, WhileHeard
+from harness.run.progress import InOrder, Progress, RunOutcome, WhileHeard
 from harness.run.record import ENVIRONMENT_NAME, PLAN_NAME, SKIPPED, SUITE_NAME, TRIALS_NAME, read_trial
 from harness.run.trial import Ended, JournalFailedError, TrialRun, explain
 
@@ -28,14 +28,21 @@ __all__ = ["RunOutcome", "run_suite"]
 
 #: After so many trials in a row that the infrastructure failed, the rest is not tried.
 GIVE_UP_AFTER = 3
-#: The width for which the text of the report inside a run is laid out; nobody sees it.
+#: Columns of the report's text where nobody says how many there are.
 WIDTH = 100
 
 
 def run_suite(
-    plan: Plan, *, results: Path, progress: Progress, argv: Sequence[str], registry: Registry | None = None
+    plan: Plan,
+    *,
+    results: Path,
+    progress: Progress,
+    argv: Sequence[str],
+    registry: Registry | None = None,
+    width: Callable[[], int] = lambda: WIDTH,
 ) -> RunOutcome:
-    """Run all trials of `plan` into a new directory under `results`; `argv` is what the user typed.
+    """Run all trials of `plan` into a new directory under `results`; `argv` is what the user typed, `width` is asked at the end
+    for the columns of the report's text.
 
     Trials are interleaved over the cases (the first of each, then the second of each, ...), so that a drift of the machine
     spreads over all of them. A trial that fails, and Ctrl-C at any moment, end in a journal that is whole, with everything
@@ -43,7 +50,7 @@ def run_suite(
     hosts that the testbed has.
     """
     run_dir = new_run_directory(results, plan.suite.name)
-    return _Run(plan, run_dir, WhileHeard(progress), argv, registry or load_registry()).run()
+    return _Run(plan, run_dir, WhileHeard(progress), argv, registry or load_registry(), width).run()
 
 
 def new_run_directory(results: Path, name: str) -> Path:
@@ -70,6 +77,7 @@ class _Run:
     progress: Progress
     argv: Sequence[str]
     registry: Registry
+    width: Callable[[], int]
     interrupts: Interrupts = field(default_factory=Interrupts)
     failures_in_a_row: int = 0
 
@@ -179,7 +187,7 @@ class _Run:
             journal=self.journal,
             position=position,
             interrupts=self.interrupts,
-            tell=lambda event: self.progress.event(trial, event),
+            tell=InOrder(lambda event: self.progress.event(trial, event)),
         )
         try:
             ended = running.run()
@@ -220,9 +228,11 @@ class _Run:
 
     def _outcome(self, reason: str) -> RunOutcome:
         """The report's verdict on the run, written down; a bare one where no report can be made."""
+        self.progress.reporting()
         try:
-            document, _ = self.registry.report(self.run_dir, WIDTH)
+            document, text = self.registry.report(self.run_dir, self.width())
         except (HarnessError, OSError) as e:
+            text = f"no report can be made: {explain(e)}"
             document = {
                 "verdict": "infrastructure",
                 "exit_code": int(ExitCode.INFRASTRUCTURE),
@@ -234,7 +244,7 @@ class _Run:
             self.progress.message(f"the report could not be made: {explain(e)}")
         exit_code = ExitCode(document["exit_code"])
         self._last_word({"what": "run-verdict", "verdict": document["verdict"], "exit_code": int(exit_code)})
-        return RunOutcome(self.run_dir, exit_code, document)
+        return RunOutcome(self.run_dir, exit_code, document, text)
 
     def _note(self, entry: Mapping[str, Any]) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from harness.registry import plain
 from harness.run.interrupts import Interrupted, Interrupts
 from harness.run.journal import Journal
 from harness.run.plan import TrialPlan
+from harness.run.progress import InOrder
 from harness.run.record import read_trial, trial_directory
 
 POLL_S = 0.2
@@ -61,7 +62,7 @@ class TrialRun:
     journal: Journal
     position: tuple[int, int]
     interrupts: Interrupts
-    tell: Callable[[Mapping[str, Any]], None]
+    tell: InOrder
 
     @property
     def directory(self) -> Path:
@@ -77,6 +78,8 @@ class TrialRun:
             raise
         except Exception as e:  # whatever the testbed or a plugin raises says nothing about the system under test
             ended = Ended("infrastructure", explain(e))
+        finally:
+            self.tell.flush()
         if ended.outcome != "measured":
             return ended
         try:
@@ -98,6 +101,7 @@ class TrialRun:
                 raise
             except Exception as e:  # see run
                 ended = Ended("infrastructure", explain(e))
+            self.tell.flush()  # to stop may take its time
             for step in (self._stop, self._collect):
                 try:
                     step(deployment)
@@ -153,15 +157,13 @@ class TrialRun:
         for event in events:
             if not isinstance(event.get("kind"), str) or not isinstance(event.get("t_s"), int | float):
                 raise InfrastructureError(f"the testbed reported an event without kind or t_s: {event!r}")
-        if not events:
-            return
-        entries = ({"what": "event", "trial": self.plan.id, "event": e} for e in events)
+        entries = [{"what": "event", "trial": self.plan.id, "event": e} for e in events]
         try:
-            self.journal.append(*entries, sync=any(e["kind"] in TRUTH for e in events))
+            if entries:
+                self.journal.append(*entries, sync=any(e["kind"] in TRUTH for e in events))
         except InfrastructureError as e:
             raise JournalFailedError(str(e)) from e
-        for event in events:
-            self.tell(event)
+        self.tell.take(events)
 
     def _check(self) -> dict[str, Any]:
         """The workload's own judgement, from what is on the disk."""

@@ -13,10 +13,13 @@ from harness.testbeds.testbed import RayTestbed, Session
 
 @dataclass(frozen=True)
 class Cluster(RayTestbed):
-    """address: host:port of the cluster's head; this machine must be part of the cluster. hosts: how many of its nodes are
+    """The nodes of a Ray cluster that is there, one host each.
+
+    address: host:port of the cluster's head; this machine must be part of the cluster. hosts: how many of its nodes are
     used, this machine's own first, then by address (0: all). start_timeout_s: how long each of probing, connecting and
     starting the agents may take. host_addresses: where the node processes of each host listen, in the order of the hosts, if
-    not on the address under which Ray knows it (for a data network apart from the management network)."""
+    not on the address under which Ray knows it (for a data network apart from the management network).
+    """
 
     address: str
     hosts: int = 0

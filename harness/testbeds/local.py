@@ -15,9 +15,12 @@ MOST_HOSTS = 256
 
 @dataclass(frozen=True)
 class Local(RayTestbed):
-    """hosts: how many logical hosts, each with an agent of its own. num_cpus: what Ray may hand out to tasks (agents take
-    none). ray_address: host:port of a Ray on this machine to join; "" starts one that ends with the run. start_timeout_s:
-    how long Ray, and then the agents, may take to come up."""
+    """This machine as several logical hosts, under a Ray that the run starts or joins.
+
+    hosts: how many, each with an agent of its own. num_cpus: what Ray may hand out to tasks (agents take none). ray_address:
+    host:port of a Ray on this machine to join; "" starts one that ends with the run. start_timeout_s: how long Ray, and then
+    the agents, may take to come up.
+    """
 
     hosts: int = 4
     num_cpus: int = 2

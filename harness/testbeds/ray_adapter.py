@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -222,6 +223,9 @@ class _Thread:
         self._thread = None
 
     def _run(self) -> None:
+        # What Ray starts inherits this. A shell that is closed sends the signal to everybody, but it is for the driver, which
+        # still needs Ray to fetch what was measured. Ray itself does so with Ctrl-C.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         while (job := self._work.get()) is not None:
             act, future = job
             try:

@@ -9,6 +9,20 @@ import pytest
 from harness import __version__
 from harness.registry import Category
 
+DOUBLING = """
+from dataclasses import dataclass
+from harness.hookspecs import hookimpl
+
+@dataclass(frozen=True)
+class Twice:
+    def apply(self, payload):
+        return payload + payload
+
+@hookimpl
+def harness_down_filters():
+    return {"twice": Twice}
+"""
+
 
 def test_help_names_every_command_and_exit_code(harness):
     done = harness("--help")
@@ -155,6 +169,26 @@ def test_plugin_check_of_sound_kinds(harness):
     done = harness("plugin", "check", "topology", "kary", "fanout=2", "depth=2")
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].endswith(" 0 failed, 0 skipped")
+
+
+def test_plugin_check_of_a_downstream_filter(harness):
+    done = harness("plugin", "check", "down_filter", "quantize", "bits=10", "--examples", "20", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["category"], document["bits"], document["passed"]) == (0, "down_filter", 10, True)
+    assert [c["name"] for c in document["checks"]] == ["applies", "repeatable", "idempotent"]
+    assert "of 20 payloads taken" in document["checks"][0]["message"]
+    done = harness("plugin", "check", "down_filter", "sum")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: down_filter.kind: unknown down_filter 'sum'")
+
+
+def test_plugin_check_of_a_downstream_filter_that_breaks_its_law(harness, install, tmp_path):
+    install("doubling", {"doubling": DOUBLING}, {"doubling": "doubling"})
+    done = harness("plugin", "check", "down_filter", "twice", PYTHONPATH=str(tmp_path / "site" / "doubling"))
+    assert done.returncode == 12, done.stderr
+    words = [line.split()[0] for line in done.stdout.splitlines()]
+    assert words[:3] == ["ok", "ok", "FAILED"]
+    assert "applied twice: b" in done.stdout and done.stdout.endswith("2 passed, 1 failed, 0 skipped\n")
 
 
 def test_plugin_check_of_what_cannot_be_checked(harness):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def play(progress, plan):
             progress.event(trial, event)
         progress.trial_finished(trial, {"verdict": "passed", "passed": True, "summary": "501,010 waves"})
     progress.message("a word [not markup] on the side")
-    progress.run_finished(RunOutcome(Path("runs/demo"), ExitCode.PASSED, {}))
+    progress.reporting()
+    progress.run_finished(RunOutcome(Path("runs/demo"), ExitCode.PASSED, {}, ""))
 
 
 def test_plain_lines(plan):
@@ -87,6 +89,16 @@ def test_the_live_display_keeps_the_events_and_draws_the_pace(plan):
         "[topology.depth=2], trial 0",
     ):
         assert line in text
+
+
+def test_the_live_display_gives_standard_output_back_for_the_report(plan, monkeypatch):
+    ours = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", ours)
+    with LiveProgress(Console(file=io.StringIO(), force_terminal=True, width=100)) as live:
+        live.run_started(plan, Path("runs/demo"))
+        assert sys.stdout is not ours
+        live.reporting()
+        assert sys.stdout is ours
 
 
 def test_the_live_display_shows_waves_and_who_is_alive(plan):

@@ -106,6 +106,26 @@ def test_a_run_without_json_ends_with_its_report_and_its_directory(harness, odd,
     assert again.stdout.strip() in done.stdout
 
 
+WITNESS = """
+from pathlib import Path
+from harness.hookspecs import hookimpl
+
+@hookimpl
+def harness_report(run_dir, width):
+    with Path("reports").open("a") as reports:
+        reports.write(f"{width}\\n")
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_run_makes_its_report_once(harness, odd, install, suite, tmp_path, more):
+    install("witness", {"witness": WITNESS}, {"witness": "witness"})
+    path = os.pathsep.join([odd["PYTHONPATH"], str(tmp_path / "site" / "witness")])
+    done = harness("run", str(suite), *more, PYTHONPATH=path)
+    assert done.returncode == 13 and "the machine is on fire" in done.stdout
+    assert (tmp_path / "reports").read_text() == "110\n"
+
+
 def test_ctrl_c_leaves_a_report_and_one_document(odd, suite, tmp_path):
     suite.write_text(suite.read_text().replace('kind = "odd"', 'kind = "odd"\ndoes = "wait"'))
     command = [sys.executable, "-m", "harness", "run", str(suite), "--json"]
@@ -190,6 +210,18 @@ def test_a_reader_that_leaves_is_no_traceback(suite, tmp_path):
         assert run.stderr is not None
         errors = run.stderr.read()
     assert (run.returncode, errors) == (13, "")
+
+
+@pytest.mark.parametrize(("kind", "code"), [("sum", 13), ("liar", 12)])
+def test_a_result_that_nobody_reads_is_no_success_and_a_failure_stays_one(kind, code, install, tmp_path):
+    install("liar", {"liar": LIAR}, {"liar": "liar"})
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site" / "liar")}
+    command = [sys.executable, "-m", "harness", "plugin", "check", "filter", kind, "--examples", "20", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=env) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        errors = run.stderr.read()
+    assert (run.returncode, errors) == (code, "")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,9 @@ class Told:
     def trial_finished(self, trial: TrialPlan, verdict: Mapping[str, Any]) -> None:
         self.calls.append(("trial_finished", (trial.id, verdict["verdict"])))
 
+    def reporting(self) -> None:
+        self.calls.append(("reporting", None))
+
     def run_finished(self, outcome: RunOutcome) -> None:
         self.calls.append(("run_finished", outcome))
 

@@ -198,6 +198,7 @@ class Sleeping:
         self.pending: list[dict[str, Any]] = []
         self.planned = list(spec.injections)
         self.done_s = testbed.run_s
+        self.late: list[dict[str, Any]] = []
 
     def __enter__(self) -> Sleeping:
         return self
@@ -240,6 +241,9 @@ class Sleeping:
         if self.now >= self.done_s and self.testbed.fails != "stall":
             self.say("finished", ok=True, reason="")
         events, self.pending = self.pending, []
+        if self.testbed.fails == "order":  # one host's events come a poll after the others'
+            late, self.late = self.late, [e for e in events if e["kind"] == "link-lost"]
+            events = [e for e in events if e["kind"] != "link-lost"] + late
         return events
 
     def stop(self, timeout_s: float) -> list[dict[str, Any]]:

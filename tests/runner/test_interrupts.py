@@ -29,7 +29,7 @@ DRIVER = """
 
     class Lines:
         def __getattr__(self, name):
-            return lambda *what: print(name, what[-1], file=sys.stderr, flush=True)
+            return lambda *what: print(name, *what[-1:], file=sys.stderr, flush=True)
 
     registry = Registry([EntryPoint("kinds", "kinds_for_runs", "harness"), EntryPoint("results", "harness_results", "harness")])
     plan = load_plan(Path(sys.argv[1]), registry)

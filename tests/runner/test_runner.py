@@ -13,6 +13,7 @@ import pytest
 from harness.api.errors import ExitCode, InfrastructureError, UsageError
 from harness.run import runner, trial
 from harness.run.plan import load_plan
+from harness.run.progress import HOLD_S, InOrder
 from harness.run.record import read_run
 from harness.run.runner import run_suite
 
@@ -122,6 +123,37 @@ def test_a_testbed_that_cannot_be_opened_or_closed_spoils_the_run(workshop: Any,
 def test_an_event_that_says_nothing_is_told(workshop: Any) -> None:
     outcome = workshop.run(testbed='fails = "event"')
     assert "reported an event without kind or t_s: {'node': 3}" in outcome.document["reasons"][0]
+
+
+def test_events_are_told_in_the_order_of_their_times(workshop: Any) -> None:
+    outcome = workshop.run(testbed='fails = "order"', case=CRASH)
+    entries = map(json.loads, (outcome.run_dir / "journal.jsonl").read_text().splitlines())
+    came = [e["event"]["kind"] for e in entries if e.get("what") == "event"]
+    told = workshop.told.of("event")
+    assert sorted(told) == sorted(came)
+    assert came.index("dead") < came.index("link-lost")  # the journal has them as they came
+    assert told.index("link-lost") < told.index("dead")
+
+
+def test_an_event_waits_for_earlier_ones_but_not_for_long() -> None:
+    now, told = 0.0, []
+    order = InOrder(lambda e: told.append(e["t_s"]), lambda: now)
+    order.take([{"t_s": 2.0}])
+    order.take([{"t_s": 1.0}, {"t_s": 5.0}])
+    assert told == []
+    now = HOLD_S / 2
+    order.take([{"t_s": 3.0}])
+    assert told == []
+    now = HOLD_S
+    order.take([])
+    assert told == [1.0, 2.0, 3.0, 5.0]  # 3 need not wait, since 5 is due
+    order.take([{"t_s": 4.0}])
+    now = 2 * HOLD_S
+    order.take([])
+    assert told[4:] == [4.0]  # too late, and told all the same
+    order.take([{"t_s": 7.0}, {"t_s": 6.0}])
+    order.flush()
+    assert told[5:] == [6.0, 7.0]
 
 
 def test_a_failed_check_outweighs_the_infrastructure(workshop: Any) -> None:
