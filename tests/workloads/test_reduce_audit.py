@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.core.spec import Accept, DeadlineExceeded, Recovery
+from harness.core.spec import Accept, DeadlineExceeded, Recovery, WavesLost
 from harness_workloads.reduce_stream import ReduceStream
 
 LARGE = (40_000,)
@@ -264,6 +264,38 @@ def test_an_error_ends_the_run_and_fails_it(make_world):
     check = world.check()
     assert check.passed is False and "too late" in check.summary
     assert world.notes("request-error") == [{"stream": 1, "wave": 17, "error": "DeadlineExceeded", "message": "too late"}]
+
+
+@pytest.mark.parametrize("recovery", [Recovery.COMPOSE, Recovery.RESUME])
+def test_waves_that_are_named_as_lost_do_not_end_the_run(make_world, recovery):
+    """Neither in its midst nor at its end; what is lost and not named is a mistake at the end."""
+
+    def lose(batch):
+        for first, stop in ((20, 22), (97, 100)):
+            batch.skip = batch.skip or (batch.first < stop and batch.first + len(batch.parts[0]) > first)
+        if batch.skip:
+            count = len(batch.parts[0])
+            lost.append((batch.first, count))
+            if told:
+                world.fail(WavesLost(1, batch.first, count))
+
+    for told in (True, False):
+        lost = []
+        world = make_world(ReduceStream(waves=100), "max", recovery=recovery, deadline_s=0.2)
+        world.plant = lose
+        world.run()
+        assert world.finished == (True, "") and len(lost) >= 2
+        check = world.check("equivalent" if recovery is Recovery.COMPOSE else "bounded-loss")
+        assert check.passed is told, check
+        assert told or "never delivered" in check.summary
+        assert [(n["wave"], n["waves"]) for n in world.notes("request-error")] == (lost if told else [])
+
+
+def test_no_wave_may_be_lost_under_replay(make_world):
+    world = make_world(ReduceStream(waves=100_000))
+    world.front.start(world)
+    world.fail(WavesLost(1, 17, 2))
+    assert world.finished is not None and world.finished[0] is False
 
 
 def test_nothing_is_said_of_a_trial_that_never_started(make_world):

@@ -194,6 +194,32 @@ def test_compose_settles_for_adopted_ranks(make_world):
     assert world.run().now - began > 0.5
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+def test_a_timed_run_settles_for_adopted_ranks(make_world, streams):
+    """It ends with waves that everybody is in: before that, adopted ranks may not have brought their states."""
+
+    def away(batch):
+        if 100.05 <= world.now < 100.2:
+            del batch.parts[0]
+            batch.named.discard(0)
+
+    world = make_world(ReduceStream(duration_s=0.1, streams=streams), "min", recovery=Recovery.COMPOSE)
+    world.plant = away
+    assert 100.2 <= world.run().now < 100.3
+    assert any(not result.complete for result in world.results) and world.results[-1].complete
+    assert world.check("equivalent").passed
+
+
+def test_a_timed_run_does_not_wait_for_ever_for_ranks_that_stay_away(make_world):
+    def away(batch):
+        del batch.parts[0]
+        batch.named.discard(0)
+
+    world = make_world(ReduceStream(duration_s=0.1, settle_s=0.4), "min", recovery=Recovery.COMPOSE)
+    world.plant = away
+    assert 100.5 <= world.run().now < 100.6
+
+
 def test_compose_ends_where_the_last_waves_are_gone(make_world):
     def lose_the_end(batch):
         batch.skip = batch.first >= 40

@@ -30,6 +30,8 @@ CASES = {
     "concat": (ReduceStream(waves=600, shape=(4,), window_waves=64), "concat", Recovery.REPLAY, "exact"),
     "chunks": (ReduceStream(waves=80, item_bytes=40_000, chunk_bytes=8192), "sum", Recovery.REPLAY, "exact"),
     "max": (ReduceStream(waves=2000, window_waves=64), "max", Recovery.COMPOSE, "equivalent"),
+    "large max": (ReduceStream(waves=80, item_bytes=40_000, chunk_bytes=8192), "max", Recovery.COMPOSE, "equivalent"),
+    "cut min": (ReduceStream(waves=400, shape=(40,), chunk_bytes=64), "min", Recovery.COMPOSE, "equivalent"),
     "top-k": (ReduceStream(waves=600, window_waves=64), "top-k", Recovery.COMPOSE, "equivalent"),
     "resume": (ReduceStream(waves=2000, window_waves=64), "sum", Recovery.RESUME, "bounded-loss"),
     "requests": (RoundTrip(requests=60, warm_up=5, outstanding=2), "sum", Recovery.REPLAY, "exact"),

@@ -85,7 +85,7 @@ class _StreamAudit:
         if not end:
             return [Violation("missing", f"{self.name}no wave was delivered")]
         found = self._order(rows) + self._flags(rows)
-        if end < last:
+        if self._told_lost(end) < last:
             found.append(Violation("missing", f"{self.name}waves {end} to {last - 1} were never delivered", None, end))
         for part in coverage(rows, self.record.contributor_sets, self.members):
             found += self._coverage(part, rows, last)
@@ -93,6 +93,14 @@ class _StreamAudit:
         if self.context.recovery is Recovery.COMPOSE:
             found += judge_state(self.workload, self.record, self.context, self.values, self.stream, self._spans(rows, last))
         return found
+
+    def _told_lost(self, end: int) -> int:
+        """The first wave from `end` on of which the front-end was not told that it went down with a node."""
+        told = [n for n in common.notes(self.record, "request-error") if n["stream"] == self.stream and "waves" in n]
+        for first, count in sorted((int(n["wave"]), int(n["waves"])) for n in told):
+            if first <= end:
+                end = max(end, first + count)
+        return end
 
     # -- who is named ------------------------------------------------------------------------------------------------------
 
@@ -239,5 +247,3 @@ def _expand(rows: Any, offsets: Array) -> Iterator[tuple[Array, Array]]:
             count = rows["count"][part].astype(np.int64)
             inside = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
             yield np.repeat(rows["first"][part].astype(np.int64), count) + inside, np.repeat(offsets[part], count) + inside
-
-

@@ -11,7 +11,7 @@ from harness.api.records import Check, TrialRecord, Violation
 from harness.api.workload import TrialContext
 from harness.core.apps import BackEndHandle, FrontEndHandle
 from harness.core.ranks import RankSet
-from harness.core.spec import Accept, Result, StreamError, StreamSpec, Sync
+from harness.core.spec import Accept, Result, StreamError, StreamSpec, Sync, WavesLost
 
 #: So many violations are described one by one; the rest is counted.
 MOST_VIOLATIONS = 100
@@ -56,7 +56,8 @@ class BackEndBase:
 
 def note_error(fe: FrontEndHandle, error: StreamError) -> None:
     """Put a typed error down for the check."""
-    fe.note("request-error", stream=error.stream, wave=error.wave, error=type(error).__name__, message=str(error))
+    waves = {"waves": error.count} if isinstance(error, WavesLost) else {}
+    fe.note("request-error", stream=error.stream, wave=error.wave, **waves, error=type(error).__name__, message=str(error))
 
 
 def everybody(context: TrialContext) -> RankSet:
@@ -145,5 +146,3 @@ def verdict(good: str, counts: Mapping[str, int], violations: Sequence[Violation
 def nothing_said(reason: str) -> Check:
     """The outcome where nothing can be said."""
     return Check(None, reason)
-
-

@@ -14,12 +14,14 @@ import numpy as np
 
 from harness.core.filters import Filter, Items
 from harness.core.ranks import RankSet
-from harness_workloads.values import Array, Source, Values
+from harness_workloads.values import Array, Picked, Source, Values
 
 #: Filters whose result has the shape of an item (count: of nothing), one known number an element.
 ARITHMETIC = ("sum", "average", "min", "max", "count")
 LINEAR = ("sum", "average")
 _BLOCK = 1 << 13
+#: So many numbers of a state are in memory at once, whatever an item has.
+_NUMBERS = 1 << 22
 _MIX = 0x9E3779B97F4A7C15
 
 
@@ -92,11 +94,16 @@ class Arithmetic:
 
 
 class ByFilter:
-    """The oracle of any filter: the filter itself, applied to all contributions at once."""
+    """The oracle of any filter: the filter itself, applied to all contributions at once. elements: where only these are asked
+    for, as one-dimensional items; for filters to which each element is a matter of its own."""
 
-    def __init__(self, values: Values, filter_: Filter, item_shape: tuple[int, ...]) -> None:
+    def __init__(self, values: Values, filter_: Filter, item_shape: tuple[int, ...], elements: Array | None = None) -> None:
         self.filter = filter_
-        self._sources = [Source(values, rank, item_shape) for rank in range(values.ranks)]
+        self._size = values.elements if elements is None else len(elements)
+        self._sources: list[Source | Picked] = [
+            Source(values, rank, item_shape) if elements is None else Picked(values, rank, elements)
+            for rank in range(values.ranks)
+        ]
 
     def expected(self, ranks: list[int], waves: Array) -> Array:
         """See Oracle.expected. Waves need not be consecutive."""
@@ -130,8 +137,9 @@ class ByFilter:
         """The filter state over all waves [0, waves) of `ranks`, shape (1, *item): idempotent filters only."""
         folded: Items | None = None
         everyone = RankSet.of(ranks)
-        for first in range(0, waves, _BLOCK):
-            result = self.filter.fold(self.result(dict.fromkeys(ranks, first), min(_BLOCK, waves - first)))
+        block = max(1, min(_BLOCK, _NUMBERS // (self._size * max(1, len(ranks)))))
+        for first in range(0, waves, block):
+            result = self.filter.fold(self.result(dict.fromkeys(ranks, first), min(block, waves - first)))
             folded = result if folded is None else self.filter.combine([folded, result], [everyone, everyone])
         if folded is None:
             raise ValueError("no wave has a state")

@@ -12,10 +12,10 @@ from harness.api.errors import UsageError
 from harness.api.records import Check, TrialRecord
 from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
 from harness.core.apps import BackEndHandle, FrontEndHandle
-from harness.core.filters import Items
+from harness.core.filters import Items, chunk_elements
 from harness.core.ranks import EMPTY, RankSet
-from harness.core.spec import Recovery, Result, StreamSpec, Sync
-from harness_workloads.common import FOR_EVER, BackEndBase, FrontEndBase, everybody, stream_spec
+from harness.core.spec import Recovery, Result, StreamError, StreamSpec, Sync, WavesLost
+from harness_workloads.common import FOR_EVER, BackEndBase, FrontEndBase, everybody, note_error, stream_spec
 from harness_workloads.elements import Elements
 from harness_workloads.oracle import ARITHMETIC, observe
 from harness_workloads.values import DTYPES, SMALL, Source, Values, value_bits
@@ -102,6 +102,11 @@ class ReduceStream:
         return int(np.prod(self.item_shape, dtype=np.int64)) if self.item_shape else 1
 
     @property
+    def chunk(self) -> int:
+        """Elements that travel together, where the filter lets items be cut."""
+        return chunk_elements(self.item_shape, np.dtype(DTYPES[self.item]).itemsize, self.chunk_bytes or _USUAL.chunk_bytes)
+
+    @property
     def window(self) -> int:
         """Waves that may be on the way on one link."""
         item = self.elements * np.dtype(DTYPES[self.item]).itemsize
@@ -153,7 +158,7 @@ class _FrontEnd(FrontEndBase):
         self.settling = False
         self.heard = True
         self.finished = False
-        self.last: set[int] | None = None
+        self.ending = False
         self.patient = context.sync is Sync.DO_NOT_WAIT
         self.whole = self.filter in ARITHMETIC and workload.elements > 1
         self.end = workload.waves or FOR_EVER
@@ -194,13 +199,21 @@ class _FrontEnd(FrontEndBase):
         fe.record(stream, result.first, observe(self.filter, values), result.contributors, result.complete, result.granted_s)
         if self.whole and isinstance(values, np.ndarray):
             self._look_inside(fe, result, values)
-        if self.last is not None:
-            self.last.discard(stream)
-            if not self.last:
-                self._finish(fe)
-            return
-        if result.first + result.count >= self.end and stream in self.waiting:
-            self._at_the_end(fe, result)
+        if self.ending:
+            self.reached[stream] = EMPTY  # more waves come: a later one with everybody in it is worth the wait
+            self._at_the_end(fe, stream, result.contributors)
+        elif result.first + result.count >= self.end and stream in self.waiting:
+            self._at_the_end(fe, stream, result.contributors)
+
+    def on_error(self, fe: FrontEndHandle, error: StreamError) -> None:
+        """Waves that went down with a node are within what some recoveries promise: the run goes on. All else ends it."""
+        if not isinstance(error, WavesLost) or self.context.recovery is Recovery.REPLAY:
+            super().on_error(fe, error)
+        elif not self.finished:
+            self.heard = True
+            note_error(fe, error)
+            if error.wave + error.count >= self.end and error.stream in self.waiting:
+                self._at_the_end(fe, error.stream, EMPTY)
 
     def _look_inside(self, fe: FrontEndHandle, result: Result, values: Any) -> None:
         for odd in self.elements[result.stream].odd(result.first, values, result.contributors):
@@ -208,27 +221,32 @@ class _FrontEnd(FrontEndBase):
             if self.uneven <= _MOST_UNEVEN:
                 fe.note("uneven", stream=result.stream, contributors=list(result.contributors), **odd._asdict())
 
-    def _at_the_end(self, fe: FrontEndHandle, result: Result) -> None:
-        reached = self.reached[result.stream] = self.reached[result.stream] | result.contributors
-        everyone = (self.members & fe.alive).issubset(reached)
-        if self.patient and not everyone:
+    def _at_the_end(self, fe: FrontEndHandle, stream: int, contributors: RankSet) -> None:
+        reached = self.reached[stream] = self.reached[stream] | contributors
+        if self.patient and not self.ending and not (self.members & fe.alive).issubset(reached):
             return
-        self.waiting.discard(result.stream)
+        self.waiting.discard(stream)
         if self.waiting:
             return
-        if self.context.recovery is Recovery.COMPOSE and not everyone and self.workload.settle_s and not self.settling:
+        if self.context.recovery is not Recovery.COMPOSE or not self.workload.settle_s or self._everybody_reached(fe):
+            self._finish(fe)
+        elif not self.settling:
             self.settling = True  # adopted back-ends still bring their state
             fe.call_at(fe.now + self.workload.settle_s)
-        else:
-            self._finish(fe)
+
+    def _everybody_reached(self, fe: FrontEndHandle) -> bool:
+        """Whether all that are alive were in the last waves of all streams."""
+        alive = self.members & fe.alive
+        return all(alive.issubset(reached) for reached in self.reached.values())
 
     def on_timer(self, fe: FrontEndHandle) -> None:
         """The duration is over, or the adopted have had their time, or the last waves went down with a node for good.
 
-        A timed run ends with one wave more of each stream: one that has come to a stop ends in the deadline's error instead.
+        A timed run ends with one wave more of each stream (under `compose`, if one comes soon, with everybody in it):
+        a stream that has come to a stop ends in the deadline's error instead.
         """
         if self.workload.duration_s and not self.settling and self.waiting:
-            self.last = set(self.waiting)
+            self.ending = True
             return
         if self.heard and not self.settling and not self.workload.duration_s:
             self.heard = False
@@ -239,7 +257,7 @@ class _FrontEnd(FrontEndBase):
     def on_membership(self, fe: FrontEndHandle, dead: RankSet) -> None:
         """Where only the dead have not said their last, that was it."""
         super().on_membership(fe, dead)
-        if self.settling and all((self.members & fe.alive).issubset(r) for r in self.reached.values()):
+        if self.settling and self._everybody_reached(fe):
             self._finish(fe)
         if self.patient and self.waiting:
             alive = self.members & fe.alive
@@ -252,16 +270,16 @@ class _FrontEnd(FrontEndBase):
         for stream in self.elements:
             state = fe.state(stream) if self.context.recovery is Recovery.COMPOSE else None
             if state is not None:
-                fe.note("final-state", stream=stream, value=_plain(state))
+                fe.note("final-state", stream=stream, value=_plain(state, self.elements[stream].values))
         if self.uneven:
             fe.note("uneven-items", count=self.uneven)
         fe.finish()
 
 
-def _plain(state: Items) -> Any:
-    """The state of one wave as plain values, at most SMALL elements of it."""
+def _plain(state: Items, values: Values) -> Any:
+    """The state of one wave as plain values; of a large item its sample."""
     if isinstance(state, np.ndarray):
-        return state[0].tolist() if state[0].size <= SMALL else state[0].reshape(-1)[:SMALL].tolist()
+        return state[0].reshape(-1)[values.sample].tolist() if values.sliding else state[0].tolist()
     return state[0]
 
 
@@ -299,5 +317,3 @@ class _BackEnd(BackEndBase):
         """Forget the stream."""
         self.sources.pop(stream, None)
         self.due_s.pop(stream, None)
-
-

@@ -4,6 +4,9 @@ States of an idempotent, commutative and associative filter form a semilattice: 
 gives y. So the state must contain everything that the live back-ends contributed, and, for each back-end that was
 hit, the contributions up to some wave: the longest such prefix that the state contains is found by bisection, and the live
 ranks' state combined with these prefixes must be the state itself, no less and no more.
+
+Items that are cut come in chunks, and a back-end may have been hit between two of them: so each chunk has its own prefixes. Of
+a large item the front-end tells a sample (values.py), some elements of every chunk, which are judged like whole items.
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from harness.api.records import TrialRecord, Violation
 from harness.api.workload import TrialContext
 from harness.core.filters import Items
 from harness.core.ranks import RankSet
+from harness.core.spec import Sync
 from harness_workloads import common
-from harness_workloads.oracle import ByFilter
-from harness_workloads.values import SMALL, Values
+from harness_workloads.oracle import ARITHMETIC, ByFilter
+from harness_workloads.values import Values
 
 if TYPE_CHECKING:
     from harness_workloads.reduce_stream import ReduceStream
 
-#: Contributions that one check may recompute for items beyond this size would take minutes.
+#: To recompute more contributions than this would take minutes.
 _MOST_NUMBERS = 1 << 31
+#: Where there are more, fewer elements are compared: these take seconds.
+_ENOUGH_NUMBERS = 1 << 28
 
 
 class _Lattice:
@@ -68,22 +74,38 @@ def judge_state(
     stream: int,
     sure: Mapping[int, int],
 ) -> list[Violation]:
-    """What is wrong with the state that the front-end noted for `stream`. sure: for each member, the waves that it must have
-    contributed to [0, n); 0 for one whose process was hit. Items of more than SMALL elements are not judged."""
+    """What is wrong with the state that the front-end noted for `stream`; of a cut item, with its first chunk that is wrong.
+    sure: for each member, the waves that it must have contributed to [0, n); 0 for one whose process was hit."""
     noted = [n for n in common.notes(record, "final-state") if n["stream"] == stream]
     where = f"stream {stream}: the final state"
     if not noted:
         return [Violation("missing", f"{where} was not delivered")] if record.of_kind("finished") else []
-    waves = max(sure.values(), default=0)
-    if values.elements > SMALL or waves * len(sure) * values.elements > _MOST_NUMBERS:
+    waves, told = max(sure.values(), default=0), noted[-1]["value"]
+    every = max(1, waves * len(sure) * len(values.sample) // _ENOUGH_NUMBERS) if values.filter in ARITHMETIC else 1
+    sample = values.sample[::every]
+    if waves * len(sure) * len(sample) > _MOST_NUMBERS:
         return []
-    oracle = ByFilter(values, common.filter_of(record, values.filter), workload.item_shape)
+    filter_ = common.filter_of(record, values.filter)
+    beyond = 0 if workload.waves else waves + workload.window * (context.tree.depth + 2)
+    if values.filter not in ARITHMETIC:
+        return _judged(ByFilter(values, filter_, workload.item_shape), told, sure, waves, beyond, where)
+    chunk = workload.chunk if context.sync is not Sync.DO_NOT_WAIT else values.elements
+    cuts = np.flatnonzero(np.diff(sample // chunk)) + 1
+    for elements, part in zip(np.split(sample, cuts), np.split(np.ravel(told)[::every], cuts), strict=True):
+        at = f"{where}, elements {elements[0]} to {elements[-1]}," if len(cuts) else where
+        oracle = ByFilter(values, filter_, workload.item_shape, elements)
+        if found := _judged(oracle, part, sure, waves, beyond, at):
+            return found
+    return []
+
+
+def _judged(oracle: ByFilter, told: Any, sure: Mapping[int, int], waves: int, beyond: int, where: str) -> list[Violation]:
+    """What is wrong with a state. beyond: where it is not known how many waves there were, more than there can have been."""
     lattice = _Lattice(oracle, RankSet.of(sure))
+    state = _typed(told, oracle, next(iter(sure)))
     live = [rank for rank, n in sure.items() if n]
-    state = _typed(noted[-1]["value"], oracle, next(iter(sure)))
-    if workload.waves:
+    if not beyond:
         return _exactly(lattice, state, live, [r for r in sure if r not in live], waves, where)
-    beyond = waves + workload.window * (context.tree.depth + 2)
     if live and not lattice.contains(state, oracle.state(live, waves)):
         return [Violation("lost", f"{where} lacks something that the live ranks contributed to waves 0 to {waves - 1}")]
     if not lattice.contains(oracle.state(list(sure), beyond), state):
@@ -91,9 +113,7 @@ def judge_state(
     return []
 
 
-def _exactly(
-    lattice: _Lattice, state: Items, live: list[int], hit: list[int], waves: int, where: str
-) -> list[Violation]:
+def _exactly(lattice: _Lattice, state: Items, live: list[int], hit: list[int], waves: int, where: str) -> list[Violation]:
     built: Items | None = lattice.oracle.state(live, waves) if live else None
     if built is not None and not lattice.contains(state, built):
         missing = [r for r in live if not lattice.contains(state, lattice.oracle.state([r], waves))]

@@ -98,9 +98,21 @@ class Values:
         """Whether items are windows over the ring."""
         return self.elements > SMALL
 
-    def _draw(self, kind: int, count: int) -> Array:
+    def _scrambled(self, kind: int, count: int) -> Array:
         key = (self.seed ^ (self.stream << 40) ^ (kind << 56)) & _WORD
-        return _modulo(scrambled(key, np.arange(count, dtype=np.uint64)), self.bits)
+        return scrambled(key, np.arange(count, dtype=np.uint64))
+
+    def _draw(self, kind: int, count: int) -> Array:
+        return _modulo(self._scrambled(kind, count), self.bits)
+
+    @cached_property
+    def sample(self) -> Array:
+        """The elements that stand for an item, in order: all of a small one, SMALL of a large one, drawn one by one from equal
+        stretches, so that each chunk has its share. Shape (n,), int64."""
+        if not self.sliding:
+            return np.arange(self.elements)
+        edges = np.arange(SMALL + 1) * self.elements // SMALL
+        return edges[:-1] + (self._scrambled(5, SMALL) % np.diff(edges).astype(np.uint64)).astype(np.int64)
 
     @cached_property
     def secrets(self) -> tuple[Array, Array]:
@@ -137,6 +149,10 @@ class Values:
     def shift(self, wave: int) -> int:
         """Where the window of a wave starts on the ring."""
         return wave % PERIOD * self._stride % PERIOD
+
+    def shifts(self, waves: Array) -> Array:
+        """`shift` of several waves: shape (n,), int64."""
+        return waves % PERIOD * self._stride % PERIOD
 
     def column(self, rank: int, waves: Array, element: int = 0) -> Array:
         """One element of what `rank` contributes to each wave: shape (n,), int64."""
@@ -204,3 +220,22 @@ class Source:
         mask = (1 << self.values.bits) - 1
         heads = np.array([(self._a * (wave + 1) + self._b) & mask for wave in waves], dtype=np.uint64)
         return self.values._typed(heads, self.values.dtype)
+
+
+class Picked:
+    """Some elements of what one back-end offers, as one-dimensional items: it costs what these cost, however large an item
+    is."""
+
+    def __init__(self, values: Values, rank: int, elements: Array) -> None:
+        self._values = values
+        self._elements = elements
+        self._ring = values.ring_of(rank) if values.sliding else np.zeros(0)
+        self._small = None if values.sliding else Source(values, rank, (values.elements,))
+
+    def make(self, first: int, count: int) -> Array:
+        """As Source.make: shape (n, number of elements)."""
+        if self._small is not None:
+            return self._small.make(first, count).reshape(-1, self._values.elements)[:, self._elements]
+        places = self._values.shifts(np.arange(first, first + count))[:, None] + self._elements
+        picked: Array = self._ring[places % PERIOD]
+        return picked
