@@ -82,7 +82,7 @@ class Bench:
             settings=settings or NodeSettings(),
             injections=injections,
         )
-        with self.testbed.deploy(spec) as deployment:  # type: ignore[attr-defined]  # every deployment is a context manager
+        with self.testbed.deploy(spec) as deployment:
             yield deployment, spec
 
     def run(self, tree: Tree, workload: Workload, filter_: str = "sum", *, expect: str = "exact", **more: Any) -> Trial:

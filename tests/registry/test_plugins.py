@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from harness.api.errors import InfrastructureError, UsageError
-from harness.registry import Category, Registry
+from harness.registry import Category, Registry, load
+from harness.registry.loading import BUILT_IN
 
 FILTER = """
 from dataclasses import dataclass
@@ -45,6 +48,25 @@ class Product:
 def harness_filters():
     return {"product": Product}
 """
+
+
+BUILT_IN_KINDS = [
+    pytest.param(kind, id=f"{category.value}-{name}")
+    for category in Category
+    for name, kind in load().kinds(category).items()
+    if kind.origin.distribution == BUILT_IN
+]
+
+
+@pytest.mark.parametrize("kind", BUILT_IN_KINDS)
+def test_every_built_in_kind_has_one_line_that_says_what_it_is(kind):
+    paragraph = " ".join(inspect.getdoc(kind.cls).partition("\n\n")[0].split())
+    assert f"{paragraph} ".startswith(f"{kind.summary}. "), "the first sentence is no sentence"
+    assert kind.summary[0].isupper() and len(kind.summary) <= 120
+    # A sentence of its own, beyond the names that stand beside it already.
+    words = {word.strip("`.,:").lower() for word in kind.summary.split()}
+    assert len(words - {"the", "a", kind.name, *kind.category.value.split("_")}) >= 3
+    assert not kind.summary.startswith(tuple(f"{key}:" for key in kind.keys))
 
 
 def only(registry):

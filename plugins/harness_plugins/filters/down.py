@@ -62,9 +62,11 @@ class Clamp:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Rounds every float of a message to `bits` bits of mantissa, to nearest, ties to even, as if it had travelled in a
-    smaller format: 23 is float32, 10 float16, 7 bfloat16 (their ranges are not imitated). dtype: "<f8" or "<f4". The size of
-    the message stays."""
+    """Rounds every float of a message to `bits` bits of mantissa, as if it had travelled in a smaller format.
+
+    To nearest, ties to even; 23 is float32, 10 float16, 7 bfloat16 (their ranges are not imitated). dtype: "<f8" or "<f4". The
+    size of the message stays.
+    """
 
     bits: int = 7
     dtype: str = "<f8"

@@ -15,8 +15,11 @@ ClassList = list[list[Any]]
 
 @dataclass(frozen=True)
 class Union:
-    """Set union. A back-end offers a list, tuple or set of members for each wave: None, bool, int, float, str, bytes, or lists
-    of these. An aggregate is the sorted list of distinct members (by type, then value), so equal sets have equal bytes."""
+    """The union of the sets that the back-ends offer.
+
+    A back-end offers a list, tuple or set of members for each wave: None, bool, int, float, str, bytes, or lists of these. An
+    aggregate is the sorted list of distinct members (by type, then value), so equal sets have equal bytes.
+    """
 
     algebra: ClassVar[Algebra] = Algebra(idempotent=True, invertible=False, keyed=False, ordered=False)
     codec: ClassVar[Codec] = Codec.MSGPACK

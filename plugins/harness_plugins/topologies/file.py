@@ -17,9 +17,9 @@ _Family = tuple[int, str, list[str]]
 
 @dataclass(frozen=True)
 class File:
-    """A tree written down as parents and children, in one of two formats; `#` starts a comment in both.
+    """A tree written down in a file as parents and children, in one of two formats.
 
-    Ours, one parent a line, names of any characters but blanks, `:`, `;` and `#`:
+    In both, `#` starts a comment. Ours, one parent a line, names of any characters but blanks, `:`, `;` and `#`:
 
         front: a b
         a: w0 w1 w2

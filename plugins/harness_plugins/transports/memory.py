@@ -32,7 +32,10 @@ _News = bytearray | str | bool | None
 
 @dataclass(frozen=True)
 class Memory:
-    """The transport `memory`. capacity_bytes: what may be on its way on one link in one direction before `send` holds back."""
+    """Links between nodes that live in one process, for tests of nodes without sockets.
+
+    capacity_bytes: what may be on its way on one link in one direction before `send` holds back.
+    """
 
     capacity_bytes: int = 1 << 20
 

@@ -20,7 +20,7 @@ _KEEPALIVE_PROBES = 3
 
 @dataclass(frozen=True)
 class Tcp:
-    """The transport `tcp`.
+    """TCP connections whose two ends prove to each other that they belong to the same run.
 
     user_timeout_ms: for how long sent bytes may stay unacknowledged, or a full receiver may stay full, before the kernel gives
     the connection up (TCP_USER_TIMEOUT, RFC 5482). keepalive_s: how often the kernel asks an idle peer whether it is there;
