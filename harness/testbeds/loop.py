@@ -20,9 +20,10 @@ from harness.core.tree import Role
 from harness.testbeds.recorder import Recorder
 from harness.testbeds.traps import Traps
 
-#: How often the control descriptor is looked at, samples are written and progress is told.
-_CHORES_S: Final = 0.1
-_PROGRESS_S: Final = 0.25
+#: How often the front-end writes samples and tells progress, and how often the other nodes, which the front-end closes in
+#: order, look for commands of their own. Their turns are spread, or a whole tree would stop for its chores at once.
+_CHORES_S: Final = 0.25
+_RARE_CHORES_S: Final = 0.5
 
 monotonic: Final = time.monotonic
 
@@ -80,7 +81,8 @@ class Loop:
         self.control = socket.socket(fileno=boot.control_fd)
         self.control.setblocking(False)
         self.commands = b""
-        self.next_chores = self.next_progress = 0.0
+        self.chores_s = _CHORES_S if isinstance(self.node, FrontEnd) else _RARE_CHORES_S
+        self.next_chores = monotonic() + self.chores_s * (boot.node * 0.618 % 1.0)
 
     # -- Sink ------------------------------------------------------------------------------------------------------------
 
@@ -163,13 +165,11 @@ class Loop:
 
     def _chores(self, now: float) -> bool:
         """Commands, samples, progress. False where the agent is gone."""
-        self.next_chores = now + _CHORES_S
+        self.next_chores = now + self.chores_s
         if isinstance(self.node, FrontEnd):
             self._write_samples(self.node)
-            if now >= self.next_progress:
-                self.next_progress = now + _PROGRESS_S
-                alive = len(self.node.tree.nodes) - len(self.node.membership.dead) - len(self.node.membership.suspects)
-                self.boot.report({"kind": "progress", "waves": self.node.results.delivered, "alive": alive})
+            alive = len(self.node.tree.nodes) - len(self.node.membership.dead) - len(self.node.membership.suspects)
+            self.boot.report({"kind": "progress", "waves": self.node.results.delivered, "alive": alive})
         return self._commands()
 
     def _write_samples(self, node: FrontEnd) -> None:
