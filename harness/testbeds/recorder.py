@@ -30,24 +30,31 @@ class Recorder:
 
     def write(self, samples: list[Sample], epoch_s: float) -> None:
         """Append samples; times are told as seconds since `epoch_s`."""
+        if not samples:
+            return
         rows = np.zeros(len(samples), SAMPLE_DTYPE)
-        for row, s in zip(rows, samples, strict=True):
-            number = self._index.get(s.contributors)
-            if number is None:
-                number = self._index[s.contributors] = len(self._index)
-                self._sets.write(json.dumps(s.contributors.ranges) + "\n")
-            row["t_s"], row["granted_s"] = s.t_s - epoch_s, s.granted_s - epoch_s
-            row["stream"], row["contributors"], row["first"] = s.stream, number, s.first
-            row["count"], row["complete"] = len(s.observed), s.complete
+        rows["t_s"] = np.array([s.t_s for s in samples]) - epoch_s
+        rows["granted_s"] = np.array([s.granted_s for s in samples]) - epoch_s
+        rows["stream"] = [s.stream for s in samples]
+        rows["contributors"] = [self._number(s.contributors) for s in samples]
+        rows["first"] = [s.first for s in samples]
+        rows["count"] = [len(s.observed) for s in samples]
+        rows["complete"] = [s.complete for s in samples]
         self._rows.write(rows.tobytes())
-        for s in samples:
-            kind = "f" if s.observed.dtype.kind == "f" else "i"
-            if self._observed is None:
-                self._kind = kind
-                self._observed = (self._directory / OBSERVED[kind]).open("wb")
-            if kind != self._kind:
-                raise ValueError("a workload records either integers or floating-point numbers, not both")
-            self._observed.write(np.ascontiguousarray(s.observed, "<i8" if kind == "i" else "<f8").data)
+        kinds = {"f" if s.observed.dtype.kind == "f" else "i" for s in samples}
+        if self._observed is None:
+            self._kind = min(kinds)
+            self._observed = (self._directory / OBSERVED[self._kind]).open("wb")
+        if kinds != {self._kind}:
+            raise ValueError("a workload records either integers or floating-point numbers, not both")
+        self._observed.write(np.concatenate([s.observed for s in samples], dtype=f"<{self._kind}8").data)
+
+    def _number(self, ranks: RankSet) -> int:
+        number = self._index.get(ranks)
+        if number is None:
+            number = self._index[ranks] = len(self._index)
+            self._sets.write(json.dumps(ranks.ranges) + "\n")
+        return number
 
     def flush(self) -> None:
         """Hand everything to the kernel."""
