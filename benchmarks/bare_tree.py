@@ -2,7 +2,8 @@
 
 Same shape and same processes: one process a node, loopback TCP, TCP_NODELAY, numpy. Nothing else: blocking sockets, messages
 of a size that both sides know, one packet a wave, no protocol, no failure handling; full sockets are the back-pressure.
-Inputs are prepared beforehand, so the bare tree pays for moving and adding only.
+Inputs are prepared beforehand, so the bare tree pays for moving and adding only. Its buffers are made once and used for every
+wave, which is the best that such a tree can do; `--plain` is the same as one writes it at first.
 
 Run `python -m benchmarks.bare_tree --help`; each trial is a fresh tree.
 """
@@ -17,7 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,19 +27,22 @@ from benchmarks.common import Array, percentiles, tree_of
 from harness.core.tree import Role, Tree
 
 _ID = struct.Struct("<I")
+_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a trial does: mode (round-trip, reductions, array), timed waves, warm-up waves, float64 elements in an item."""
+    """What a trial does: mode (round-trip, reductions, array), timed waves, warm-up waves, float64 elements in an item, and
+    whether by plain nodes."""
 
     mode: str
     waves: int
     warm_up: int
     elements: int = 1
+    plain: bool = False
 
 
-def load_of(mode: str, quick: bool) -> Load:
+def load_of(mode: str, quick: bool, plain: bool = False) -> Load:
     """The load of a named mode: round-trip, reductions, array-1mb or array-16mb."""
     loads = {
         "round-trip": Load("round-trip", 500 if quick else 3000, 200),
@@ -46,7 +50,7 @@ def load_of(mode: str, quick: bool) -> Load:
         "array-1mb": Load("array", 40 if quick else 150, 10, (1 << 20) // 8),
         "array-16mb": Load("array", 4 if quick else 10, 1, (16 << 20) // 8),
     }
-    return loads[mode]
+    return replace(loads[mode], plain=plain)
 
 
 def _tune(sock: socket.socket) -> socket.socket:
@@ -65,11 +69,17 @@ def _read(sock: socket.socket, view: memoryview) -> None:
 
 
 class Node:
-    """One process of the tree: its connection to the parent (None at the front-end) and to the children."""
+    """One process of the tree: its connection to the parent (None at the front-end) and to the children. Buffers are made once;
+    what `request` and `gather` return is overwritten by the next."""
 
-    def __init__(self, tree: Tree, me: int, listener: socket.socket | None, addresses: dict[int, tuple[str, int]]) -> None:
+    def __init__(
+        self, tree: Tree, me: int, listener: socket.socket | None, addresses: dict[int, tuple[str, int]], load: Load
+    ) -> None:
         node = tree.nodes[me]
         self.rank = node.rank
+        self.load = load
+        self.dtype = np.dtype(np.float64 if load.mode == "array" else np.int64)
+        self.total, self.part = np.zeros(load.elements, self.dtype), np.zeros(load.elements, self.dtype)
         self.up: socket.socket | None = None
         self.down: list[socket.socket] = []
         if node.parent is not None:
@@ -85,66 +95,92 @@ class Node:
                 order[_ID.unpack(head)[0]] = sock
             self.down = [order[c] for c in node.children]
 
-    def gather(self, total: Array, part: Array) -> None:
-        """Read one packet of each child and leave the sum in `total`."""
-        view, more = total.data.cast("B"), part.data.cast("B")
+    def put(self, sock: socket.socket, packet: Array) -> None:
+        """Send one packet."""
+        sock.sendall(packet.data.cast("B"))
+
+    def request(self, sock: socket.socket) -> Array:
+        """Read the packet of the parent."""
+        _read(sock, self.total.data.cast("B"))
+        return self.total
+
+    def gather(self) -> Array:
+        """Read one packet of each child; their sum."""
+        view, more = self.total.data.cast("B"), self.part.data.cast("B")
         _read(self.down[0], view)
         for sock in self.down[1:]:
             _read(sock, more)
-            np.add(total, part, out=total)
+            np.add(self.total, self.part, out=self.total)
+        return self.total
 
-    def spread(self, message: memoryview) -> None:
-        """Send `message` to every child."""
+    def spread(self, packet: Array) -> None:
+        """Send a packet to every child."""
         for sock in self.down:
-            sock.sendall(message)
+            self.put(sock, packet)
 
 
-def _buffers(load: Load) -> tuple[Array, Array]:
-    dtype = np.float64 if load.mode == "array" else np.int64
-    return np.zeros(load.elements, dtype), np.zeros(load.elements, dtype)
+class PlainNode(Node):
+    """The same as one writes it at first: the length before each packet, fresh memory for what comes, a new array for each
+    sum."""
+
+    def put(self, sock: socket.socket, packet: Array) -> None:
+        """Send one packet."""
+        data = packet.tobytes()
+        sock.sendall(_LENGTH.pack(len(data)) + data)
+
+    def request(self, sock: socket.socket) -> Array:
+        """Read one packet."""
+        head = bytearray(_LENGTH.size)
+        _read(sock, memoryview(head))
+        data = bytearray(_LENGTH.unpack(head)[0])
+        _read(sock, memoryview(data))
+        return np.frombuffer(data, self.dtype)
+
+    def gather(self) -> Array:
+        """Read one packet of each child; their sum."""
+        total = self.request(self.down[0])
+        for sock in self.down[1:]:
+            total = total + self.request(sock)
+        return total
 
 
-def back_end(node: Node, load: Load) -> None:
+def back_end(node: Node) -> None:
     """Answer each request, or send all waves as fast as the socket takes them."""
     assert node.up is not None and node.rank is not None
-    mine, request = _buffers(load)
-    mine += node.rank + 1
-    packet, asked = mine.data.cast("B"), request.data.cast("B")
-    send = node.up.sendall
+    load, up = node.load, node.up
+    mine = np.full(load.elements, node.rank + 1, node.dtype)
     for _ in range(load.waves + load.warm_up):
         if load.mode == "round-trip":
-            _read(node.up, asked)
-        send(packet)
+            node.request(up)
+        node.put(up, mine)
 
 
-def inner(node: Node, load: Load) -> None:
+def inner(node: Node) -> None:
     """Pass requests down and sums up."""
     assert node.up is not None
-    total, part = _buffers(load)
-    packet = total.data.cast("B")
+    load, up = node.load, node.up
     for _ in range(load.waves + load.warm_up):
         if load.mode == "round-trip":
-            _read(node.up, packet)
-            node.spread(packet)
-        node.gather(total, part)
-        node.up.sendall(packet)
+            node.spread(node.request(up))
+        node.put(up, node.gather())
 
 
-def front_end(node: Node, load: Load, ranks: int) -> dict[str, float]:
+def front_end(node: Node, ranks: int) -> dict[str, float]:
     """Drive the trial, check every sum, and return its figures."""
-    total, part = _buffers(load)
+    load = node.load
     request = np.zeros(1, np.int64)
     wanted = ranks * (ranks + 1) // 2
-    took, clock, began = [], time.perf_counter, 0.0
+    took, clock, began, size = [], time.perf_counter, 0.0, 0
     for wave in range(load.waves + load.warm_up):
         if wave == load.warm_up:
             began = clock()
         sent = clock()
         if load.mode == "round-trip":
             request[0] = wave
-            node.spread(request.data.cast("B"))
-        node.gather(total, part)
+            node.spread(request)
+        total = node.gather()
         took.append(clock() - sent)
+        size = total.nbytes
         if total[0] != wanted or total[-1] != wanted:
             raise ArithmeticError(f"wave {wave}: the sum is {total[0]}, not {wanted}")
     seconds = clock() - began
@@ -153,7 +189,7 @@ def front_end(node: Node, load: Load, ranks: int) -> dict[str, float]:
         return {"p50_us": p50 * 1e6, "p99_us": p99 * 1e6}
     if load.mode == "reductions":
         return {"per_s": load.waves / seconds}
-    return {"mb_per_s": load.waves * total.nbytes / 1e6 / seconds}
+    return {"mb_per_s": load.waves * size / 1e6 / seconds}
 
 
 def _fork(work: Callable[[], None]) -> int:
@@ -183,14 +219,14 @@ def run(tree: Tree, load: Load) -> dict[str, float]:
         for i, s in listeners.items():
             if i != me:
                 s.close()
-        node = Node(tree, me, listeners.get(me), addresses)
+        node = (PlainNode if load.plain else Node)(tree, me, listeners.get(me), addresses, load)
         if me == 0:
-            figures = front_end(node, load, len(tree.back_ends))
+            figures = front_end(node, len(tree.back_ends))
             os.write(into, json.dumps(figures).encode())
         elif node.rank is None:
-            inner(node, load)
+            inner(node)
         else:
-            back_end(node, load)
+            back_end(node)
 
     pids = [_fork(partial(life, n.id)) for n in tree.nodes]
     os.close(into)
@@ -211,6 +247,7 @@ def main() -> None:
     modes = ["round-trip", "reductions", "array-1mb", "array-16mb"]
     parser.add_argument("modes", nargs="*", help=f"any of {', '.join(modes)} (default: all)")
     parser.add_argument("--fanouts", default="4,4", help="children a node, from the front-end down (default 4,4)")
+    parser.add_argument("--plain", action="store_true", help="as one writes it at first: fresh memory for every packet")
     parser.add_argument("--quick", action="store_true", help="fewer waves")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     args = parser.parse_args()
@@ -218,7 +255,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown mode {unknown[0]}; there are {', '.join(modes)}")
     tree = tree_of([int(f) for f in args.fanouts.split(",")])
-    found = {mode: run(tree, load_of(mode, args.quick)) for mode in args.modes or modes}
+    found = {mode: run(tree, load_of(mode, args.quick, args.plain)) for mode in args.modes or modes}
     if args.json:
         print(json.dumps(found))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,14 +24,15 @@ from harness.api.records import SAMPLE_DTYPE
         (Load("array", 3, 1, elements=50_000), "mb_per_s"),
     ],
 )
+@pytest.mark.parametrize("plain", [False, True], ids=["bare", "plain"])
 @pytest.mark.skipif(sys.platform != "linux", reason="the bare tree forks processes as Linux does")
-def test_the_bare_tree_adds_up(fanouts, load, figure):
+def test_the_bare_tree_adds_up(fanouts, load, figure, plain):
     """Every sum is checked by its front-end; a wrong one would end the trial with an error."""
-    assert run(tree_of(fanouts), load)[figure] > 0
+    assert run(tree_of(fanouts), replace(load, plain=plain))[figure] > 0
 
 
 def test_a_bare_tree_that_fails_says_so(monkeypatch, capfd):
-    monkeypatch.setattr("benchmarks.bare_tree.back_end", lambda node, load: None)
+    monkeypatch.setattr("benchmarks.bare_tree.back_end", lambda node: None)
     with pytest.raises(RuntimeError, match="processes of the bare tree failed"):
         run(tree_of([2]), Load("reductions", 5, 0))
     assert "closed the connection" in capfd.readouterr().err
