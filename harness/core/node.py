@@ -288,7 +288,7 @@ class Node(Port):
         self._admit(link, body)
 
     def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
-        reason = self._why_not(link.node)
+        reason = self._why_not(link.node, body["lost"] >= 0)
         if reason:
             self.out.send(link, self.now, frames.object_frame(frames.REFUSE, {"reason": reason}))
             self.out.actions.append((actions.CLOSE, link.conn, None))
@@ -313,13 +313,15 @@ class Node(Port):
         joined = {"op": "joined", "node": link.node, "by": self.id, "inc": link.incarnation, "below": body["below"]}
         self.notify(joined)
 
-    def _why_not(self, node: int) -> str:
+    def _why_not(self, node: int, orphan: bool) -> str:
         if node in self.dead:
             return "fenced: it was declared dead"
         if self.closing:
             return "closing"
         if not 0 <= node < len(self.tree.nodes) or self.tree.nodes[node].depth <= self.me.depth:
             return "not below this node: adopting it could form a cycle"
+        if orphan and self.uplink.starting:  # its time of grace is shorter than the patience of those who start
+            return "not attached itself yet"
         return ""
 
     # -- downward messages -------------------------------------------------------------------------------------------------

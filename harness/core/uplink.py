@@ -45,6 +45,11 @@ class Uplink:
             self.alone_since = self.node.now
             self._try_next()
 
+    @property
+    def starting(self) -> bool:
+        """Whether this node has had no parent yet, and should have one."""
+        return self.parent is None and self.lost_parent < 0 and self.node.me.parent is not None
+
     def deadline(self) -> float:
         return self.due
 

@@ -27,6 +27,8 @@ REGRESSIONS = {
     297: "terms for a stream that the orphan did not know yet",
     301: "terms for a stream that the orphan did not know yet",
     1043: "a queue cut at the acknowledged mark",
+    1408: "an orphan was adopted by a node that had no parent yet itself, and ran out of grace with it",
+    1803: "orphans were adopted by a node that had no parent yet itself, and ran out of grace with it",
     4031: "a childless zombie that had missed messages which were trimmed meanwhile",
     4401: "a childless zombie that had missed messages which were trimmed meanwhile",
 }
