@@ -21,7 +21,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any, NoReturn
 from harness.api.errors import InfrastructureError
 from harness.api.testbed import DeploymentSpec
 from harness.testbeds import procs, wire
+from harness.testbeds import scratch as scratches
 from harness.testbeds.children import Child, Children
 from harness.testbeds.node_main import Birth, describe, run_child
 from harness.testbeds.timers import Timers
@@ -286,7 +286,7 @@ def main(fd: int, parent: int, scratch_parent: str) -> None:
     gc.disable()
     try:
         preload()
-        scratch = Path(tempfile.mkdtemp(prefix="harness-", dir=scratch_parent or None))
+        scratch = scratches.make(scratch_parent)
     except Exception as error:
         wire.send(fd, wire.Answer(0, error=f"the fork server of this host could not start: {describe(error)}"))
         return
