@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pluggy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness.api.filters import DownFilter, Filter
+from harness.api.filters import DownFilter, Filter, RankSet
 from harness.hookspecs import GROUP, Hooks
 from harness.testing.filters import run_checks, run_down_checks
 from harness_plugins import filters as plugin
@@ -100,6 +102,8 @@ CASES: dict[str, tuple[Filter, Any]] = {
     "classes": (FILTERS["classes"](), reference_classes),
     "top-k": (TopK(3), reference_top(3, False)),
     "top-k of pairs": (TopK(5, pairs=True), reference_top(5, True)),
+    "top-k, more than there are": (TopK(20), reference_top(20, False)),
+    "top-k of pairs, more than there are": (TopK(40, pairs=True), reference_top(40, True)),
     "histogram": (FILTERS["histogram"](), reference_histogram(0.0, 1.0, 10)),
     "histogram, wide": (Histogram(-7.5, 8, 7), reference_histogram(-7.5, 8, 7)),
     "null": (Null(), None),
@@ -133,6 +137,42 @@ def test_the_hooks_offer_the_kinds() -> None:
     manager.check_pending()
     assert manager.hook.harness_filters() == [FILTERS]
     assert manager.hook.harness_down_filters() == [DOWN_FILTERS]
+
+
+# -- top-k with free places -------------------------------------------------------------------------------------------------
+
+#: What each back-end offers, wave by wave: few different numbers, so that some are alike.
+OFFERS = st.integers(1, 5).flatmap(
+    lambda waves: st.lists(st.lists(st.integers(-3, 3), min_size=waves, max_size=waves), min_size=1, max_size=6)
+)
+
+
+@given(offers=OFFERS, k=st.integers(1, 12), data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_states_of_top_k_form_a_semilattice_also_with_free_places(offers: list[list[int]], k: int, data: st.DataObject) -> None:
+    """Whatever is folded, combined, repeated and regrouped on the way, the state is the top of what was offered."""
+    filter_ = TopK(k)
+    ranks = RankSet.of(range(len(offers)))
+    lifted = [np.asarray(filter_.lift(np.array(offer), rank)) for rank, offer in enumerate(offers)]
+
+    def join(*parts: Any) -> Any:
+        return filter_.combine(parts, [ranks] * len(parts))
+
+    best = sorted(((max(offer), rank) for rank, offer in enumerate(offers)), key=lambda e: (-e[0], e[1]))[:k]
+    wanted = np.array([best + [(-np.inf, -1.0)] * (k - len(best))])
+    cut = data.draw(st.integers(0, len(offers[0])))
+    halves = [part for items in lifted for part in (items[:cut], items[cut:]) if len(part)]
+    pieces = data.draw(st.permutations([filter_.fold(part) for part in halves] * 2))
+    whole = pieces[0]
+    for piece in pieces[1:]:
+        whole = join(whole, piece)
+    assert np.array_equal(whole, wanted)
+    assert np.array_equal(filter_.fold(join(*lifted)), wanted)
+    assert np.array_equal(join(whole, whole), whole)
+    a, b, c = (data.draw(st.sampled_from(pieces)) for _ in range(3))
+    assert np.array_equal(join(a, b), join(b, a))
+    assert np.array_equal(join(join(a, b), c), join(a, join(b, c)))
+    assert all(np.array_equal(join(whole, piece), whole) for piece in pieces)
 
 
 # -- downstream -------------------------------------------------------------------------------------------------------------

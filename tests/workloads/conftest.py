@@ -3,6 +3,7 @@ ends of a workload. Waves are reduced in one step, in batches of random size; mi
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from harness.core.filters import Codec, Filter, Items
 from harness.core.ranks import RankSet
 from harness.core.spec import Recovery, Result, StreamError, StreamSpec, Sync
 from harness.core.tree import Tree
+from harness.run.journal import dump_json
+from harness.testbeds.node_main import plain
 from harness_plugins.filters import FILTERS
 
 WINDOW = 64
@@ -32,6 +35,11 @@ def tree_of(*fanouts: int) -> Tree:
             level += range(len(parents), len(parents) + fanout)
             parents += [parent] * fanout
     return Tree.from_parents(parents)
+
+
+def journalled(told: Any) -> Any:
+    """What a check reads where a node told `told`: it goes to the agent as one JSON text, and into the journal as another."""
+    return json.loads(dump_json(json.loads(json.dumps(told, default=plain))))
 
 
 @dataclass
@@ -127,7 +135,7 @@ class World:
         self.observed.append(np.array(observed))
 
     def note(self, kind: str, **fields: Any) -> None:
-        self.events.append({"t_s": self.now, "kind": "note", "name": kind, "fields": fields})
+        self.events.append({"t_s": self.now, "kind": "note", "name": kind, "fields": journalled(fields)})
 
     def finish(self, ok: bool = True, reason: str = "") -> None:
         if self.finished is None:

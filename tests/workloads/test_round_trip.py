@@ -14,6 +14,8 @@ from harness.api.errors import UsageError
 from harness.api.workload import TrialContext, Workload
 from harness.core.spec import DeadlineExceeded, QuorumLost, Recovery, Sync
 from harness.core.tree import Tree
+from harness.registry import load
+from harness.run.plan import load_plan
 from harness_workloads.round_trip import RoundTrip, tokens
 
 
@@ -227,6 +229,33 @@ def test_mistakes_are_found(keys, filter_, part):
 def test_it_needs_one_answer_a_request(make_world):
     with pytest.raises(UsageError, match="do-not-wait"):
         make_world(RoundTrip(requests=5), sync=Sync.DO_NOT_WAIT, recovery=Recovery.RESUME)
+
+
+@pytest.mark.parametrize("down", ["quantize", "clamp"])
+def test_a_down_filter_that_changes_requests_is_a_mistake_of_the_suite(tmp_path, down):
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        '[suite]\nname = "x"\n[testbed]\nkind = "local"\n[[case]]\nname = "y"\n'
+        'workload = { kind = "round-trip", requests = 5 }\n'
+        f'topology = {{ kind = "flat", back_ends = 2 }}\ndown_filter = ["null", "{down}"]\n'
+    )
+    with pytest.raises(UsageError) as raised:
+        load_plan(suite, load())
+    (line,) = raised.value.mistakes
+    assert "case[0].down_filter: " in line and f"'{down}' changes" in line and "use 'null'" in line
+    suite.write_text(suite.read_text().replace("round-trip", "reduce-stream").replace("requests", "waves"))
+    assert len(load_plan(suite, load()).cases) == 2
+
+
+def test_another_down_filter_that_changes_requests_is_named(make_world):
+    """What a plugin's down filter does is seen only when it does it."""
+    world = make_world(RoundTrip(requests=50, warm_up=10), down_filter="mangle")
+    send = world.send
+    world.send = lambda stream, payload, to=None: send(stream, payload[:8] + bytes(8) + payload[16:], to)
+    check = world.run().check()
+    assert check.summary.startswith("request 0 reached rank 0 changed: down filter 'mangle'")
+    assert len([v for v in check.violations if "reached rank" in v.message]) == 2 * len(world.ends)
+    assert make_world(RoundTrip(requests=50, warm_up=10), down_filter="mangle").run().check().passed
 
 
 def test_it_is_a_plain_workload():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.core.spec import Recovery
+from harness_plugins.filters import TopK
 from harness_workloads import states
 from harness_workloads.oracle import ByFilter
 from harness_workloads.reduce_stream import ReduceStream
@@ -13,6 +14,7 @@ from harness_workloads.values import SMALL, Values
 
 CUT = ReduceStream(waves=30, shape=(5, 8), chunk_bytes=64)
 LARGE = ReduceStream(waves=12, shape=(40_000,), chunk_bytes=1 << 16)
+TOP = ReduceStream(waves=20)
 BOTH = pytest.mark.parametrize("workload", [CUT, LARGE], ids=["cut", "large"])
 #: The rank that has the largest number of CUT, so that its share shows.
 HIT = 1
@@ -50,6 +52,27 @@ def test_the_front_end_tells_the_state_of_the_sampled_elements(make_world, workl
     (note,) = world.notes("final-state")
     assert np.array_equal(np.ravel(note["value"]), state(world, lambda element: workload.waves))
     assert world.check("equivalent").passed
+
+
+@pytest.mark.parametrize("fanouts", [(1,), (4,), (2, 2), (3, 3)])
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_a_top_k_state_may_have_free_places(make_world, fanouts, k):
+    """They hold -inf, which JSON does not know: still the check reads them as such, and sees what is put there."""
+    world = make_world(TOP, "top-k", fanouts=fanouts, recovery=Recovery.COMPOSE, filters={"top-k": TopK(k)}).run()
+    plan = {"filters": {"top-k": {"kind": "top-k", "k": k}}}
+    check = world.check("equivalent", plan)
+    assert check.passed, check
+    (note,) = world.notes("final-state")
+    rows = note["value"]
+    members = len(world.ends)
+    assert [row[0] == "-inf" for row in rows] == [place >= members for place in range(k)]
+    right = rows[-1]
+    rows[-1] = [7.0, 1_000.0]
+    assert {v.what for v in world.check("equivalent", plan).violations} <= {"lost", "unexpected"}
+    assert world.check("equivalent", plan).passed is False
+    rows[-1] = right
+    rows[0] = ["-inf", -1.0]
+    assert {v.what for v in world.check("equivalent", plan).violations} == {"lost"}
 
 
 @BOTH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.api.workload import TrialContext
 from harness.core.settings import NodeSettings
 from harness.core.spec import Recovery
 from harness.core.tree import Tree
+from harness.run.journal import dump_json
 from harness_plugins.filters import DOWN_FILTERS, FILTERS
 from harness_workloads.host_metrics import HostMetrics
 from harness_workloads.reduce_stream import ReduceStream
@@ -69,7 +71,7 @@ def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, 
         index = sets.index(s.contributors)
         rows[i] = (s.t_s, s.granted_s, s.stream, index, s.first, len(s.observed), s.complete, b"")
         observed.append(s.observed)
-    events = [{"t_s": e["t"], **e} for e in net.events]
+    events = json.loads(dump_json([{"t_s": e["t"], **e} for e in net.events]))  # as the check reads them
     if samples and samples[0].observed.dtype.kind == "f":
         observed = observed[1:]
     record = TrialRecord({}, TREE, events, rows, np.concatenate(observed), sets)

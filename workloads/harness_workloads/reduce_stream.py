@@ -277,10 +277,14 @@ class _FrontEnd(FrontEndBase):
 
 
 def _plain(state: Items, values: Values) -> Any:
-    """The state of one wave as plain values; of a large item its sample."""
-    if isinstance(state, np.ndarray):
-        return state[0].reshape(-1)[values.sample].tolist() if values.sliding else state[0].tolist()
-    return state[0]
+    """The state of one wave as plain values; of a large item its sample. Infinities (the free places of top-k) and NaN are
+    told as text: the journal is strict JSON and would keep a null of each, so that the check could not tell them apart."""
+    if not isinstance(state, np.ndarray):
+        return state[0]
+    told = state[0].reshape(-1)[values.sample] if values.sliding else state[0]
+    if told.dtype.kind != "f" or np.isfinite(told).all():
+        return told.tolist()
+    return np.where(np.isfinite(told), told.astype(object), told.astype(str)).tolist()
 
 
 class _BackEnd(BackEndBase):

@@ -25,6 +25,8 @@ from harness_workloads.values import Array, Source, Values, scrambled
 
 #: A request: its number, and the secret that the answers depend on. Padding may follow.
 _REQUEST = struct.Struct("<QQ")
+#: Down filters that change a request on its way, and with it what the answers to it should be.
+_CHANGING = ("clamp", "quantize")
 _MOST_EXPLAINED = 200
 _NEAR = 64
 
@@ -69,9 +71,12 @@ class RoundTrip:
         return Values(context.seed, index, len(everybody(context)), "i64", self.filters(context.filter)[0])
 
     def front_end(self, context: TrialContext) -> FrontEndApp:
-        """See Workload.front_end. Raises UsageError where answers would come one by one."""
+        """See Workload.front_end. Raises UsageError where answers would come one by one, or would answer other requests."""
         if context.sync is Sync.DO_NOT_WAIT:
             raise UsageError("sync: round-trip needs one answer a request; use wait-for-all or time-out, not do-not-wait")
+        if context.down_filter in _CHANGING:
+            what = f"round-trip cannot judge answers to requests that '{context.down_filter}' changes on their way"
+            raise UsageError(f"down_filter: {what}; use 'null', or one that leaves messages as they are")
         return _FrontEnd(self, context)
 
     def back_end(self, context: TrialContext, rank: int) -> BackEndApp:
@@ -199,6 +204,7 @@ class _BackEnd(BackEndBase):
         self.workload, self.context, self.rank = workload, context, rank
         self.sources: dict[int, Source] = {}
         self.asked: dict[int, deque[tuple[int, int]]] = {}
+        self.changed: set[int] = set()
 
     def on_open(self, be: BackEndHandle, stream: int, spec: StreamSpec) -> None:
         """Prepare the answers."""
@@ -206,8 +212,14 @@ class _BackEnd(BackEndBase):
         self.asked[stream] = deque()
 
     def on_message(self, be: BackEndHandle, stream: int, payload: bytes) -> None:
-        """A request."""
-        self.asked[stream].append(_REQUEST.unpack_from(payload))
+        """A request. Where a plugin's down filter changes requests, the first that is no longer what was sent is noted."""
+        number, token = _REQUEST.unpack_from(payload)
+        self.asked[stream].append((number, token))
+        if self.context.down_filter == "null" or stream in self.changed:
+            return
+        if number >= common.FOR_EVER or tokens(self.sources[stream].values, np.array([number]))[0] != token:
+            self.changed.add(stream)
+            be.note("request-changed", rank=be.rank, number=number)
 
     def produce(self, be: BackEndHandle, stream: int, first: int, at_most: int) -> Items | None:
         """Answers to the requests that came, in their order."""
@@ -240,6 +252,9 @@ class _Audit:
     def judge(self) -> Check:
         rows, record = self.record.samples, self.record
         found = common.last_words(record)
+        for note in common.notes(record, "request-changed"):
+            by = f"down filter '{self.context.down_filter}' must leave messages as they are for their answers to be judged"
+            found.append(Violation("mixed", f"request {note['number']} reached rank {note['rank']} changed: {by}"))
         waves = np.repeat(rows["first"].astype(np.int64), rows["count"])
         self.counts["waves"] = len(waves)
         found += self._each_once(waves)

@@ -129,6 +129,6 @@ def _exactly(lattice: _Lattice, state: Items, live: list[int], hit: list[int], w
 
 
 def _typed(value: Any, oracle: ByFilter, rank: int) -> Items:
-    """The noted state in the type that the filter gives."""
+    """The noted state in the type that the filter gives; numpy reads back the infinities that were noted as text."""
     example = oracle.state([rank], 1)
     return np.asarray([value], dtype=example.dtype) if isinstance(example, np.ndarray) else [value]
