@@ -93,8 +93,9 @@ def check(category: str, kind: str, keys: Sequence[str], as_json: bool, seed: in
     known = [c.value for c in CHECKED]
     if category not in known:
         raise UsageError(f"there are no checks for '{category}'; {nearest(category, known, 'categories')}")
-    spec = spec_of(kind, keys)
-    plugin = load().make(Category(category), spec)
+    registry = load()
+    spec = spec_of(kind, keys, registry.kinds(Category(category)))
+    plugin = registry.make(Category(category), spec)
     outcomes = _outcomes(Category(category), plugin, seed, examples)
     failed = [o for o in outcomes if o.passed is False]
     skipped = all(o.passed is None for o in outcomes)

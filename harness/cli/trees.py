@@ -12,7 +12,7 @@ from harness.cli.common import print_json
 from harness.cli.spec import spec_of
 from harness.core.render import describe, render
 from harness.core.tree import Tree
-from harness.registry import Category, Mistakes, load
+from harness.registry import Category, Mistakes, Registry, load
 from harness.registry.mistakes import asked
 
 #: What only the kind `generic` understands: numbers with colons, commas and multipliers.
@@ -21,8 +21,10 @@ _LEVELS = re.compile(r"\d[\dx,]*(:[\dx,]+)*")
 
 def show(kind: str, words: Sequence[str], lines: int, ascii_only: bool, as_json: bool) -> ExitCode:
     """Build a tree, draw it and count it."""
-    spec = {"kind": "generic", "spec": kind} if _LEVELS.fullmatch(kind) and not words else spec_of(kind, words)
-    tree = _built(spec)
+    registry = load()
+    levels = _LEVELS.fullmatch(kind) and not words
+    spec = {"kind": "generic", "spec": kind} if levels else spec_of(kind, words, registry.kinds(Category.TOPOLOGY))
+    tree = _built(registry, spec)
     facts = describe(tree)
     if as_json:
         print_json({"topology": spec, **facts, "parents": [n.parent for n in tree.nodes]})
@@ -32,8 +34,8 @@ def show(kind: str, words: Sequence[str], lines: int, ascii_only: bool, as_json:
     return ExitCode.PASSED
 
 
-def _built(spec: dict[str, Any]) -> Tree:
-    topology = load().make(Category.TOPOLOGY, spec)
+def _built(registry: Registry, spec: dict[str, Any]) -> Tree:
+    topology = registry.make(Category.TOPOLOGY, spec)
     mistakes = Mistakes()
     tree: Tree | None = asked(topology.build, "topology", mistakes)
     mistakes.raise_if_any()

@@ -131,6 +131,17 @@ def kind_name(spec: str | Mapping[str, Any], path: str, what: str, known: Mappin
     return None
 
 
+def meaning(spec: Any, classes: Mapping[str, type]) -> Any:
+    """What a bare name or a table stands for, to be compared: a table with all keys of the kind, left out or not. Anything
+    else, and what is of no known kind, stands for itself."""
+    table = {"kind": spec} if isinstance(spec, str) else spec
+    name = table.get("kind") if isinstance(table, Mapping) else None
+    cls = classes.get(name) if isinstance(name, str) else None
+    if cls is None:
+        return table
+    return {field.name: plain(field.default) for field in fields_of(cls).values() if not field.required} | dict(table)
+
+
 def choose_class(
     name: str,
     cls: type[T],

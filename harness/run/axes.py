@@ -29,8 +29,16 @@ class Choice(Generic[T]):
         return Choice(value, self.path, self.axes)
 
 
-def spread(raw: Any, path: str, axis: str, mistakes: Mistakes, listed: bool = False) -> list[Choice[Any]]:
-    """The alternatives for one value. `listed`: the value is itself a list, so that only a list of lists is an axis."""
+def spread(
+    raw: Any,
+    path: str,
+    axis: str,
+    mistakes: Mistakes,
+    listed: bool = False,
+    meant: Callable[[Any], Any] | None = None,
+) -> list[Choice[Any]]:
+    """The alternatives for one value. `listed`: the value is itself a list, so that only a list of lists is an axis. `meant`:
+    what a value stands for, where two spellings may stand for the same."""
     is_axis = isinstance(raw, list) and (not listed or (bool(raw) and all(isinstance(v, list) for v in raw)))
     if not is_axis:
         return [Choice(raw, path)]
@@ -38,9 +46,10 @@ def spread(raw: Any, path: str, axis: str, mistakes: Mistakes, listed: bool = Fa
         mistakes.add(path, "is an empty list", "an axis of the matrix needs at least one value")
         return []
     names = labels(raw)
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            mistakes.add(f"{path}[{i}]", f"is the same value as {path}[{names.index(name)}]", "remove one of the two")
+    meanings = names if meant is None else [meant(value) for value in raw]
+    for i, meaning in enumerate(meanings):
+        if meaning in meanings[:i]:
+            mistakes.add(f"{path}[{i}]", f"is the same value as {path}[{meanings.index(meaning)}]", "remove one of the two")
     return [Choice(v, f"{path}[{i}]", ((axis, name),)) for i, (v, name) in enumerate(zip(raw, names, strict=True))]
 
 
@@ -61,8 +70,9 @@ def merged(choices: Sequence[Choice[Any]]) -> Axes:
 
 
 def labels(values: Sequence[Any]) -> list[str]:
-    """A short name for each value of an axis: a table is named by its kind, and by its keys where kinds repeat."""
-    kinds = [v.get("kind") if isinstance(v, Mapping) else None for v in values]
+    """A short name for each value of an axis: a table is named by its kind, and by its keys where kinds repeat. A lone name is
+    a kind, too."""
+    kinds = [v.get("kind") if isinstance(v, Mapping) else v for v in values]
     return [label(v, brief=isinstance(v, Mapping) and kinds.count(v.get("kind")) == 1) for v in values]
 
 

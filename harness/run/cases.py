@@ -116,6 +116,7 @@ class CaseBuilder:
             return None
         recovery = self._recovery(point["recovery"], sync.sync, filters)
         faults = tuple(choice.value for key, choice in point.items() if key.startswith("fault["))
+        self._in_time(faults, point["workload"].value.value)
         expect = self._expect(recovery, bool(faults))
         if isinstance(accept, Quorum) and accept.n > len(tree.back_ends):
             what = f"n = {accept.n}, but the tree has {len(tree.back_ends)} back-ends"
@@ -195,6 +196,17 @@ class CaseBuilder:
             what = f"replay needs sync = 'wait-for-all', not '{sync.value}': only whole waves can be sent again"
             self._mistakes.add(choice.path, what, "use 'resume' (or 'compose' with an idempotent filter), or wait for all")
         return recovery
+
+    def _in_time(self, faults: tuple[FaultEntry, ...], load: Workload) -> None:
+        """Refuse faults at a time at which the workload is over, where it says how long it lasts: they would find no tree."""
+        lasts_s = getattr(load, "duration_s", None)
+        if not isinstance(lasts_s, (int, float)) or lasts_s <= 0:
+            return
+        for entry in faults:
+            at_s = entry.trigger.at_s
+            if at_s is not None and at_s >= lasts_s:
+                what = f"{at_s:g} is too late: the workload is over after duration_s = {lasts_s:g}"
+                self._mistakes.add(f"{entry.path}.at_s", what, "strike earlier, or let the workload last longer")
 
     def _expect(self, recovery: Recovery, faulty: bool) -> Expect:
         expect = self._file.expect

@@ -15,7 +15,7 @@ from harness.api.errors import UsageError
 from harness.api.fault import Moment, Trigger
 from harness.core.settings import NodeSettings
 from harness.registry import Category, Chosen, Mistakes, Registry
-from harness.registry.construct import INVALID, choose_class, construct, convert, fields_of, kind_name, lists_of
+from harness.registry.construct import INVALID, choose_class, construct, convert, fields_of, kind_name, lists_of, meaning
 from harness.registry.mistakes import described, nearest
 from harness.run.axes import Choice, spread, spread_table
 from harness.run.tables import (
@@ -216,7 +216,7 @@ class CaseReader:
     def _components(self, raw: Any, path: str, axis: str, classes: Mapping[str, type], pick: Pick) -> list[Choice[Any]]:
         """All alternatives of a key that takes a kind's name, a table, or a list of these."""
         found = []
-        for outer in spread(raw, path, axis, self._mistakes):
+        for outer in spread(raw, path, axis, self._mistakes, meant=lambda value: meaning(value, classes)):
             if not isinstance(outer.value, dict):
                 made = pick(outer.value, outer.path, {})
                 found += [] if made is None else [outer.with_value(made)]

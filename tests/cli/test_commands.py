@@ -150,7 +150,12 @@ def test_topology_show_as_json_and_in_plain_characters(harness):
         (["kary", "fanout=2"], "topology.depth: is missing; give an integer"),
         (["kary", "fanout=2", "depth=deep"], "topology.depth: must be an integer, not the string 'deep'"),
         (["kary", "fanout=0", "depth=2"], "topology: kary: fanout"),
-        (["kary", "2", "2"], "'2' is no key of the kind; write key=value, for example fanout=4"),
+        (["kary", "2", "2"], "'2' is no key of the kind; write key=value, for example kary fanout=2\n"),
+        (["generic", "2:8,4"], "'2:8,4' is no key of the kind; write key=value, for example generic spec=2:8,4\n"),
+        (["file", "my tree"], "'my tree' is no key of the kind; write key=value, for example file 'path=my tree'\n"),
+        (["flat", "eight"], "'eight' is no key of the kind; write key=value, for example flat back_ends=VALUE\n"),
+        (["kary", "fanout", "2"], "'fanout' needs a value; write fanout=VALUE\n"),
+        (["karry", "2"], "'2' is no key of the kind; write key=value\n"),
         (["kary", "--fanout"], "'--fanout' needs a value; write --fanout VALUE"),
         (["{ kind = kary }"], "'{ kind = kary }' is no table: Invalid value"),
     ],
@@ -197,6 +202,9 @@ def test_plugin_check_of_what_cannot_be_checked(harness):
     assert done.stderr == "error: there are no checks for 'filtr'; did you mean 'filter'?\n"
     done = harness("plugin", "check", "filter", "summ")
     assert (done.returncode, done.stderr) == (2, "error: filter.kind: unknown filter 'summ'; did you mean 'sum'?\n")
+    for words, advice in (("top-k 3", "write key=value, for example top-k k=3"), ("sum 3", "'sum' has no keys")):
+        done = harness("plugin", "check", "filter", *words.split())
+        assert (done.returncode, done.stderr) == (2, f"error: '3' is no key of the kind; {advice}\n")
 
 
 def test_doctor(harness):

@@ -139,6 +139,13 @@ class Same:
         return payload
 
 
+@dataclass(frozen=True)
+class Rounded(Same):
+    """A downstream filter with a key that may be left out."""
+
+    bits: int = 7
+
+
 class Item(StrEnum):
     """An enumeration among the keys."""
 
@@ -174,6 +181,7 @@ class Load:
     order: Literal["up", "down"] = "up"
     eager: bool = False
     weights: Mapping[str, float] | None = None
+    duration_s: float = 0.0
 
     def filters(self, chosen: str) -> tuple[str, ...]:
         return (chosen or "sum",)
@@ -280,7 +288,7 @@ def harness_filters() -> dict[str, Any]:
 
 @hookimpl
 def harness_down_filters() -> dict[str, Any]:
-    return {"null": Same}
+    return {"null": Same, "rounded": Rounded}
 
 
 @hookimpl

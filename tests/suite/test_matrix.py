@@ -90,6 +90,22 @@ def test_tables_of_one_kind_are_told_apart_by_their_keys(planned):
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "ks", "labels"),
+    [
+        ('["rounded", { kind = "rounded", bits = 2 }]', [7, 2], ["rounded", "rounded(bits=2)"]),
+        ('[{ kind = "rounded", bits = 2 }, "rounded"]', [2, 7], ["rounded(bits=2)", "rounded"]),
+        ('[{ kind = "rounded", bits = 3 }, { kind = "rounded" }]', [3, 7], ["rounded(bits=3)", "rounded()"]),
+        ('["null", { kind = "rounded", bits = 2 }]', [None, 2], ["null", "rounded"]),
+    ],
+)
+def test_a_name_and_a_table_with_other_keys_are_two_values(planned, values, ks, labels):
+    cases = planned(HEAD + CASE + f"down_filter = {values}\n").cases
+    assert [getattr(c.down_filters[c.down_filter].value, "bits", None) for c in cases] == ks
+    assert [dict(c.axes)["down_filter"] for c in cases] == labels
+    assert len({c.id for c in cases}) == 2
+
+
 def test_a_key_that_is_a_list_by_nature_is_an_axis_only_as_a_list_of_lists(planned):
     one = planned(HEAD + CASE.replace("waves = 10", "waves = 10, shape = [2, 3]"))
     assert [c.workload.value.shape for c in one.cases] == [(2, 3)]
@@ -174,6 +190,16 @@ def test_node_settings_are_the_suites(planned):
 
 
 FAULT = '[[case.fault]]\nkind = "hang"\ntarget = "any 1 of role:back-end"\nat_s = 1.0\nfor_s = 2\n'
+
+
+def test_a_fault_may_strike_at_any_time_before_the_workload_is_over(planned):
+    for load, at in (
+        ("duration_s = 3.0", "at_s = 2.9"),
+        ("duration_s = 0.0", "at_s = 100.0"),
+        ("duration_s = 3.0", "at_wave = 9"),
+    ):
+        fault = FAULT.replace("at_s = 1.0", at)
+        assert len(planned(HEAD + CASE.replace("waves = 10", f"waves = 10, {load}") + fault).trials) == 2
 
 
 def test_the_plan_is_a_function_of_the_seed_and_of_nothing_else(planned):

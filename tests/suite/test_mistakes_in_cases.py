@@ -35,6 +35,8 @@ def replaced(key: str, line: str, text: str = GOOD) -> str:
 
 WHEN = "give exactly one of at_s, at_wave and moment (a moment may have an at_wave as well)"
 
+ROUNDED = '["rounded", { kind = "rounded" }, { kind = "rounded", bits = 7 }, { kind = "rounded", bits = 8 }]'
+
 WRONG = {
     # axes
     "an axis without values": (
@@ -44,6 +46,14 @@ WRONG = {
     "the same value twice": (
         with_key('transport = ["tcp", "memory", "tcp"]'),
         ["case[0].transport[2]: is the same value as case[0].transport[0]; remove one of the two"],
+    ),
+    "the same kind twice, in several spellings": (
+        with_key(f"down_filter = {ROUNDED}"),
+        [f"case[0].down_filter[{i}]: is the same value as case[0].down_filter[0]; remove one of the two" for i in (1, 2)],
+    ),
+    "a required key that a name cannot give": (
+        with_key('filter = ["top-k", { kind = "top-k", k = 2 }]'),
+        ["case[0].filter[0]: k = 0 must be at least 1"],
     ),
     "one wrong value of an axis": (
         with_key('transport = ["tcp", "tpc"]'),
@@ -176,6 +186,14 @@ WRONG = {
     "what the fault itself refuses": (
         CRASH + 'target = "role:front-end"\nat_s = 1\n',
         ["case[0].fault[0]: the front-end is not to be killed; choose another target"],
+    ),
+    "faults when the workload is over": (
+        CRASH.replace("waves = 10", "waves = 10, duration_s = 3") + 'target = "node:1"\nat_s = [2.9, 3, 10]\n',
+        [
+            f"case[0].fault[0].at_s: {at} is too late: the workload is over after duration_s = 3; strike earlier, or let the "
+            "workload last longer"
+            for at in (3, 10)
+        ],
     ),
     "a target that does not parse": (
         CRASH + 'target = "nodes:1"\nat_s = 1\n',
