@@ -107,7 +107,8 @@ def _faults(shown: Sequence[Mapping[str, Any]], wanted: Callable[[Mapping[str, A
 
 
 def _throughput(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Waves/s before any fault (`steady`) and around the faults; ratios to steady; seconds and waves until it was back."""
+    """Waves/s before any fault (`steady`) and around the faults; seconds and waves until it was back. The ratios are each
+    fault's rate over the one in the steady window before it, spread over the trials: not the ratio of the rates' medians."""
 
     def rate(window: str) -> dict[str, Any] | None:
         return _spread(_faults(shown, lambda f: (f.get(window) or {}).get("waves_per_s"), min))
@@ -175,4 +176,5 @@ def _brief(t: Judged) -> dict[str, Any]:
         "summary": t.summary,
         "waves": figures.get("waves"),
         "recovery_ms": [f.get("recovery_ms") for f in figures.get("faults", ())],
+        "recovery_needed": [f.get("recovery_needed") for f in figures.get("faults", ())],
     }

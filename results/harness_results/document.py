@@ -59,15 +59,19 @@ def run_document(run: RunRecord, trials: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _verdict(run: RunRecord, cases: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The word and its reasons. Those of cases that ended with another word come last and say which."""
     words = {c["verdict"] for c in cases}
-    reasons = [f"{c['name']}: {r}" for c in cases if c["verdict"] != SKIPPED for r in c["reasons"]]
+    first: list[str] = []
     if run.finished is None:
         words.add(INTERRUPTED)
-        reasons.insert(0, "the program ended before the run did: the journal has no last word")
+        first.append("the program ended before the run did: the journal has no last word")
     elif run.finished["reason"]:
         words.add(INTERRUPTED if run.finished["interrupted"] else INFRASTRUCTURE)
-        reasons.insert(0, str(run.finished["reason"]))
+        first.append(str(run.finished["reason"]))
     verdict = next(word for word in ORDER if word in words)
+    deciding = [f"{c['name']}: {r}" for c in cases if c["verdict"] == verdict for r in c["reasons"]]
+    others = [c for c in cases if c["verdict"] not in (verdict, SKIPPED)]
+    reasons = first + deciding + [f"{c['name']} ({c['verdict']}): {r}" for c in others for r in c["reasons"]]
     if verdict == SKIPPED:
         return INFRASTRUCTURE, [
             "every case was skipped, so nothing is said",

@@ -26,14 +26,15 @@ class Expectation:
         return asdict(self)
 
 
+def recoveries(figures: Mapping[str, Any]) -> list[float | None]:
+    """The recoveries of one trial in ms, None for one that was not seen to its end. A fault after which nobody was lost led to
+    none."""
+    return [f.get("recovery_ms") for f in figures["faults"] if f.get("recovery_needed", True)]
+
+
 def slowest_recoveries(trials: Sequence[Mapping[str, Any]]) -> list[float]:
     """For each trial whose recoveries were all seen to their end, the slowest of them in ms. `trials` are figures."""
-    found = []
-    for figures in trials:
-        times = [f.get("recovery_ms") for f in figures["faults"]]
-        if times and None not in times:
-            found.append(max(times))
-    return found
+    return [max(t for t in times if t is not None) for f in trials if (times := recoveries(f)) and None not in times]
 
 
 def judge_expectations(expect: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[Expectation]:
@@ -45,20 +46,38 @@ def judge_expectations(expect: Mapping[str, Any], trials: Sequence[Mapping[str, 
 
 
 def _recovery(limits: Mapping[str, float], trials: Sequence[Mapping[str, Any]]) -> list[Expectation]:
-    times = slowest_recoveries(trials)
-    unseen = len(trials) - len(times)
-    others = f"; in {unseen} more no recovery was seen to its end" if unseen else ""
+    """A recovery without an end took at least as long as the others of its trial, and nobody knows how long: the verdict is the
+    one that holds whatever it was, or none."""
+    timed = [times for figures in trials if (times := recoveries(figures))]
+    seen = slowest_recoveries(trials)
+    least = [max((t for t in times if t is not None), default=0.0) for times in timed]
+    most = seen + [float("inf")] * (len(timed) - len(seen))
+    unseen = len(timed) - len(seen)
     found = []
     for name, limit in limits.items():
         what = f"recovery_ms.{name}"
-        if not times:
-            found.append(Expectation(what, INVALID, f"no recovery was seen to its end in any of {len(trials)} trials"))
+        if not timed:
+            why = "no fault lost anybody" if any(f["faults"] for f in trials) else "no fault was done"
+            reason = f"there was no recovery to time in any of {_trials(len(trials))}: {why}"
+            found.append(Expectation(what, INVALID, reason))
             continue
-        value = nearest_rank(times, QUANTILES[name])
-        relation, verdict = ("is within", PASSED) if value <= limit else ("exceeds", FAILED)
+        low, high = nearest_rank(least, QUANTILES[name]), nearest_rank(most, QUANTILES[name])
         which = "the slowest recovery" if name == "max" else f"recovery {name}"
-        reason = f"{which} over {_trials(len(times))} is {value:.1f} ms and {relation} {limit:g} ms{others}"
-        found.append(Expectation(what, verdict, reason))
+        if high <= limit:
+            others = f"; in {unseen} more no recovery was seen to its end" if unseen else ""
+            value = nearest_rank(seen, QUANTILES[name])
+            reason = f"{which} over {_trials(len(seen))} is {value:.1f} ms and is within {limit:g} ms{others}"
+            found.append(Expectation(what, PASSED, reason))
+        elif low > limit:
+            at_least = "at least " if high > low else ""
+            reason = f"{which} over {_trials(len(timed))} is {at_least}{low:.1f} ms and exceeds {limit:g} ms"
+            found.append(Expectation(what, FAILED, reason))
+        elif not seen:
+            which = "not all recoveries were seen to their end" if any(least) else "no recovery was seen to its end"
+            found.append(Expectation(what, INVALID, f"{which} in any of {_trials(len(timed))}"))
+        else:
+            where = f"in {unseen} of {_trials(len(timed))}"
+            found.append(Expectation(what, INVALID, f"{which} cannot be told: {where} a recovery was not seen to its end"))
     return found
 
 

@@ -53,6 +53,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "confirmed_s": "when its effect was seen",
         "undone_s": "when it was taken back",
         "recovery_ms": "from the fault to the first complete wave",
+        "recovery_needed": "false where nobody was lost because of it: then there was no recovery",
         "rebuilt_by": "replay, compose, both or nothing",
         "orphans": "children that lost their parent",
         "before_waves_per_s": "throughput in the steady window before the fault",

@@ -33,10 +33,21 @@ class Orphan:
 
 
 @dataclass(frozen=True)
+class _Act:
+    """That a node was struck, and when it was well again (never: inf)."""
+
+    node: int
+    fault: int
+    struck_s: float
+    well_s: float
+
+
+@dataclass(frozen=True)
 class Phases:
     """One fault's recovery. `ends_ms` maps each of PHASES to when its last step was over, None for a phase that was not seen
     (a dead back-end leaves no orphans). `rebuilt_by` says what the rebuild phase did: replay, compose, both or nothing.
-    `total_ms` is the time from the fault to the first complete wave, None where none came out any more."""
+    `total_ms` is the time from the fault to the first complete wave, None where none came out any more, and where `needed` is
+    False: nobody was lost because of the fault, so that there was nothing to recover from."""
 
     fault: int
     node: int
@@ -45,6 +56,7 @@ class Phases:
     orphans: Sequence[Orphan]
     rebuilt_by: str
     total_ms: float | None
+    needed: bool = True
 
     @property
     def complete_s(self) -> float | None:
@@ -68,48 +80,122 @@ def recovery_phases(record: TrialRecord, truth: FaultTruth, died: Mapping[int, f
         return None
     done_s, node = truth.done_s, truth.node
     later = [e for e in record.events if e["t_s"] >= done_s]
+    steps_end = _end_of_steps(record, truth, done_s)
+    acts = _acts(record)
+    # What a node loses that was struck after this act had been taken back is the later act's doing.
+    well_s = np.inf if truth.undone_s is None else truth.undone_s
+    anew = [a for a in acts if a.struck_s > well_s]
+    told = [e for e in later if e["t_s"] < steps_end and not any(a.node == subject(e) and a.struck_s <= e["t_s"] for a in anew)]
 
     def ms(t_s: float | None) -> float | None:
         return None if t_s is None else (t_s - done_s) * 1e3
 
-    detected = _first(later, lambda e: e["kind"] == "link-lost" and e.get("peer") == node)
-    orphans = _orphans(record, later, node, ms)
-    chosen = _latest(o.chosen_ms for o in orphans)
+    detected = _first(told, lambda e: e["kind"] == "link-lost" and e.get("peer") == node)
+    orphans = _orphans(record, told, truth, acts, ms)
     connected = _latest(t for o in orphans for t in (o.connected_ms, o.reattached_ms))
-    declared = _first(later, lambda e: e["kind"] == "dead" and subject(e) == node)
-    healed_ms = _latest((ms(detected), connected, ms(declared) if record.tree.nodes[node].rank is not None else None))
+    declared = _first(told, lambda e: e["kind"] == "dead" and subject(e) == node)
+    # Where the neighbours died too, the front-end alone finds out.
+    noticed = declared if detected is None else detected
+    healed_ms = _latest((ms(noticed), connected, ms(declared) if record.tree.nodes[node].rank is not None else None))
     first_wave: float | None = None
     complete: float | None = None
-    if detected is not None and healed_ms is not None:
+    if noticed is not None and healed_ms is not None:
         healed = done_s + healed_ms / 1e3
         complete = _first_complete(record, later, healed, died)
-        first_wave = _delivered(record, _find(later, lambda e: e["kind"] == "first-wave" and e["t_s"] >= detected))
+        first_wave = _delivered(record, _find(later, lambda e: e["kind"] == "first-wave" and e["t_s"] >= noticed))
         first_wave = min((t for t in (first_wave, complete) if t is not None), default=None)
-    steps = _rebuilding(later, {o.node for o in orphans}, {o.adopter for o in orphans}, detected, complete)
+    if complete is not None:
+        # What somebody does once the waves are whole again, such as a node that went on after everybody had done without it,
+        # is no part of this recovery.
+        told = [e for e in told if e["t_s"] <= complete]
+        orphans = _orphans(record, told, truth, acts, ms)
+    steps = _rebuilding(told, {o.node for o in orphans}, {o.adopter for o in orphans}, detected)
     ends = {
         "detect": ms(detected),
-        "choose": chosen,
-        "connect": connected,
+        "choose": _latest(o.chosen_ms for o in orphans),
+        "connect": _latest(t for o in orphans for t in (o.connected_ms, o.reattached_ms)),
         "rebuild": _latest(ms(e["t_s"]) for e in steps),
         "first-wave": ms(first_wave),
         "first-complete-wave": ms(complete),
     }
     kinds = {e["kind"] for e in steps}
     names = [n for n, k in (("replay", {"replayed", "rewound"}), ("compose", {"composed"})) if kinds & k]
-    return Phases(truth.fault, node, done_s, ends, orphans, " and ".join(names) or "nothing", ms(complete))
+    needed = complete is not None or not _outlived(record, truth, died, told, acts)
+    return Phases(truth.fault, node, done_s, ends, orphans, " and ".join(names) or "nothing", ms(complete), needed)
+
+
+def _end_of_steps(record: TrialRecord, truth: FaultTruth, done_s: float) -> float:
+    """Until when what nodes do may follow from this act: the end of the workload, and the next act on the same node where this
+    one had been taken back before."""
+    finished = _first(record.of_kind("finished"), lambda e: True)
+    again = _first(record.of_kind("fault"), lambda e: e["node"] == truth.node and e["t_s"] > done_s)
+    ends = [finished, again if truth.undone_s is not None and again is not None and truth.undone_s <= again else None]
+    return min((t for t in ends if t is not None), default=np.inf)
+
+
+def _acts(record: TrialRecord) -> list[_Act]:
+    """All acts of the trial."""
+    undone = record.of_kind("fault-undone")
+    found = []
+    for e in record.of_kind("fault"):
+        well = (u["t_s"] for u in undone if (u["node"], u.get("fault")) == (e["node"], e.get("fault")) and u["t_s"] >= e["t_s"])
+        found.append(_Act(int(e["node"]), int(e.get("fault", -1)), float(e["t_s"]), min(well, default=np.inf)))
+    return found
+
+
+def _outlived(
+    record: TrialRecord, truth: FaultTruth, died: Mapping[int, float], told: Sequence[Event], acts: Sequence[_Act]
+) -> bool:
+    """Whether the node was held up and went on, and nobody was lost because of it. That takes more than silence: it went on
+    before the workload ended, and a whole wave came out afterwards. A node that was killed is always lost."""
+    finished = _first(record.of_kind("finished"), lambda e: True)
+    if truth.action != "stop" or truth.undone_s is None or (finished is not None and truth.undone_s >= finished):
+        return False
+    struck = [a for a in acts if a.well_s > (truth.done_s or 0.0)]
+    if any(_is_loss(e, truth.node, struck) for e in told):
+        return False
+    return _first_whole_row(record, truth.undone_s, died) is not None
+
+
+def _is_loss(e: Event, node: int, struck: Sequence[_Act]) -> bool:
+    """Whether an event shows that `node` lost somebody or was lost. That it loses another node that was struck as well, and not
+    well again before, is a matter of that node's fault."""
+    other: Any = None
+    match e["kind"]:
+        case "suspect" | "dead" | "fenced" | "gave-up" | "node-failed" | "node-exited":
+            return subject(e) == node
+        case "link-lost":
+            other = e.get("peer")
+        case "adopter-chosen" | "reattached":
+            other = e.get("lost")
+        case _:
+            return False
+    return other == node or (subject(e) == node and not any(a.node == other and a.struck_s <= e["t_s"] for a in struck))
 
 
 def _orphans(
-    record: TrialRecord, later: Sequence[Event], lost: int, ms: Callable[[float | None], float | None]
+    record: TrialRecord,
+    told: Sequence[Event],
+    truth: FaultTruth,
+    acts: Sequence[_Act],
+    ms: Callable[[float | None], float | None],
 ) -> tuple[Orphan, ...]:
-    """The children that lost their parent `lost`: those drawn in the tree unless they are dead or had left it before, and
-    those that it had adopted since."""
-    moved = {subject(e) for e in later if e["kind"] in ("adopter-chosen", "reattached") and e.get("lost") == lost}
-    killed = {e["node"] for e in record.of_kind("fault") if e.get("action") == "kill"}
+    """The children that lost their parent to this act: those drawn in the tree unless they are dead or had left it before, and
+    those that it had adopted since. Not among them is who was no orphan like others when it moved: it had been declared dead,
+    or was a target of the same fault, not well again by then, and has a recovery of its own."""
+    lost, done_s = truth.node, truth.done_s or 0.0
+    moved: dict[int, float] = {}
+    for e in told:
+        if e["kind"] in ("adopter-chosen", "reattached") and e.get("lost") == lost:
+            moved.setdefault(subject(e), e["t_s"])
+    killed = {a["node"] for a in record.of_kind("fault") if a.get("action") == "kill"}
     left = {subject(e) for e in record.of_kind("reattached")}
+    out = [(subject(e), float(e["t_s"])) for e in record.of_kind("dead")]
+    out += [(a.node, a.struck_s) for a in acts if a.fault == truth.fault and a.well_s > done_s]
     return tuple(
-        _orphan([e for e in later if subject(e) == node], node, lost, ms)
-        for node in sorted(moved | (set(record.tree.nodes[lost].children) - killed - left))
+        _orphan([e for e in told if subject(e) == node], node, lost, ms)
+        for node in sorted((set(record.tree.nodes[lost].children) - killed - left) | set(moved))
+        if not any(n == node and t_s <= moved.get(node, np.inf) for n, t_s in out)
     )
 
 
@@ -167,18 +253,15 @@ def _first_whole_row(record: TrialRecord, from_s: float, died: Mapping[int, floa
     return min(times, default=None)
 
 
-def _rebuilding(
-    later: Sequence[Event], orphans: set[int], adopters: set[int | None], detected: float | None, complete: float | None
-) -> list[Event]:
+def _rebuilding(told: Sequence[Event], orphans: set[int], adopters: set[int | None], detected: float | None) -> list[Event]:
     """The steps that brought the streams' state back: sent again, or merged from the children's filter states."""
     if detected is None:
         return []
     return [
         e
-        for e in later
+        for e in told
         if e["kind"] in ("rewound", "replayed", "composed")
         and e["t_s"] >= detected
-        and (complete is None or e["t_s"] <= complete)
         and (e["node"] in orphans or e["node"] in adopters)
     ]
 

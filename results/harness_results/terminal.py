@@ -142,13 +142,15 @@ def _waterfall(case: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _throughput(t: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The rates are medians over the trials. Each share is that of the rates shown: the median of the trials' own ratios, which
+    the document has, is another figure and would not fit them."""
     if t["steady_waves_per_s"] is None:
         return
-    parts = [f"steady {_number(t['steady_waves_per_s']['median'])}"]
+    steady = t["steady_waves_per_s"]["median"]
+    parts = [f"steady {_number(steady)}"]
     for window in ("during", "after"):
-        rate, ratio = t[f"{window}_waves_per_s"], t[f"ratio_{window}"]
-        if rate:
-            parts.append(f"{window} {_number(rate['median'])}" + (f" ({ratio['median']:.0%})" if ratio else ""))
+        if rate := t[f"{window}_waves_per_s"]:
+            parts.append(f"{window} {_number(rate['median'])}" + (f" ({rate['median'] / steady:.0%})" if steady else ""))
     if t["back_s"]:
         parts.append(f"back after {t['back_s']['median']:.2f} s, {t['lost_waves']['median']:,.0f} waves late")
     elif t["during_waves_per_s"]:

@@ -114,6 +114,8 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
         return INTERRUPTED, [str(trial.get("reason") or outcome)]
     if outcome != "measured":
         return str(outcome), [str(trial.get("reason") or outcome)]
+    if at_s := _front_end_killed(found):
+        return FAILED, [f"the suite's own fault killed the front-end (node 0) at {at_s:.3f} s, which no run outlives"]
     doubts = [f"the record is not whole: {n}" for n in trial.get("record_notes", ())]
     doubts += [s for f in found.faults if (s := f.truth.shortcoming())]
     doubts += _unplanned_deaths(record, found)
@@ -130,6 +132,12 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     if check is None or check["passed"] is None:
         return INVALID, [f"nothing can be said: {check['summary'] if check else 'the workload was not checked'}"]
     return PASSED, [str(check["summary"])] if check["summary"] else []
+
+
+def _front_end_killed(found: Findings) -> float | None:
+    """When a planned fault ended the front-end for good, which leaves nothing to be judged; None where none did."""
+    killed = [f.truth.done_s for f in found.faults if f.truth.node == 0 and f.truth.action == "kill"]
+    return min((t for t in killed if t is not None), default=None)
 
 
 def _last_line(message: str) -> str:
@@ -214,6 +222,7 @@ def fault_figures(fault: Fault) -> dict[str, Any]:
         plain["phases"] = [{"phase": p, "end_ms": rounded(phases.ends_ms[p]), "length_ms": rounded(lengths[p])} for p in PHASES]
         plain["rebuilt_by"] = phases.rebuilt_by
         plain["recovery_ms"] = rounded(phases.total_ms)
+        plain["recovery_needed"] = phases.needed
         plain["orphans"] = [_orphan(o) for o in phases.orphans]
     if effect is not None:
         plain["before"] = window_figures(effect.before)

@@ -130,7 +130,8 @@ def test_two_crashes_apart_have_steady_windows_of_their_own(synthetic: Any, figu
 
 
 def test_a_parent_and_its_child_at_once(synthetic: Any, figures: Any) -> None:
-    """Node 1 and its child 3 (rank 0): the child is no orphan to wait for, and whole waves lack it."""
+    """Node 1 and its child 3 (rank 0): the child is no orphan to wait for, and whole waves lack it. No neighbour is left to
+    notice the child's end, but the front-end declares it dead, and whole waves follow."""
     trial = synthetic.trial(synthetic.plan())
     trial.deliver(0.1, 2.0)
     trial.kill(1, 2.0, fault=0)
@@ -141,7 +142,8 @@ def test_a_parent_and_its_child_at_once(synthetic: Any, figures: Any) -> None:
     parent, child = figures(trial)["faults"]
     assert [o["node"] for o in parent["orphans"]] == [4]
     assert parent["recovery_ms"] == pytest.approx(300.0)
-    assert child["orphans"] == [] and ends(child)["detect"] is None and child["recovery_ms"] is None
+    assert child["orphans"] == [] and ends(child)["detect"] is None
+    assert child["recovery_ms"] == pytest.approx(300.0)
 
 
 def test_a_back_end_s_death_is_over_when_it_is_declared(synthetic: Any, figures: Any) -> None:
@@ -166,6 +168,66 @@ def test_what_nobody_noticed_needed_no_recovery(synthetic: Any, figures: Any) ->
     (fault,) = figures(trial)["faults"]
     assert fault["recovery_ms"] is None and fault["after"] is None
     assert fault["during"]["waves"] == 3000
+
+
+def hang_that_goes_on_late(synthetic: Any, goes_on_s: float, finished_s: float) -> Any:
+    """Node 1 and its child 3 (rank 0) stand still from 2 s on; the tree does without them from 2.3 s on. Then both go on:
+    the child looks for a new parent, and tells so."""
+    trial = synthetic.trial(synthetic.plan())
+    trial.deliver(0.1, 2.0)
+    for node in (1, 3):
+        trial.plan["injections"].append(synthetic.injection(node, "stop", 2.0, undo_after_s=goes_on_s - 2.0))
+        trial.say(2.0, "fault", fault=0, action="stop", node=node)
+        trial.say(2.0, "fault-confirmed", fault=0, node=node, effect="state T")
+        trial.say(goes_on_s, "fault-undone", fault=0, node=node)
+    trial.recover(1, 2.0, orphans=(4,))
+    trial.say(2.2, "dead", node=0, member=3, ranks=[0])
+    trial.say(2.3, "first-complete-wave", stream=1, wave=1900)
+    trial.deliver(2.3, finished_s, ((1, 4),))
+    trial.say(finished_s, "finished", ok=True, reason="")
+    trial.recover(1, goes_on_s, orphans=(3,))
+    return trial
+
+
+@pytest.mark.parametrize(("goes_on_s", "finished_s"), [(4.0, 5.0), (6.0, 5.0)], ids=["in mid-run", "after the end"])
+def test_what_a_struck_node_does_when_it_goes_on_is_no_phase(
+    synthetic: Any, figures: Any, goes_on_s: float, finished_s: float
+) -> None:
+    (fault, _) = figures(hang_that_goes_on_late(synthetic, goes_on_s, finished_s))["faults"]
+    assert [o["node"] for o in fault["orphans"]] == [4]
+    assert ends(fault) == {
+        "detect": 10.0,
+        "choose": 11.0,
+        "connect": 20.0,
+        "rebuild": 29.0,
+        "first-wave": pytest.approx(300.0),
+        "first-complete-wave": pytest.approx(300.0),
+    }
+
+
+def test_a_straggler_s_later_attempts_are_no_phase(synthetic: Any, figures: Any) -> None:
+    """An orphan that another fault holds up is declared dead before it moves, or finds no adopter in time; the waves have
+    long been whole again."""
+    trial = synthetic.crash()
+    for t_s in (4.0, 4.5, 5.5):
+        trial.say(t_s, "adopter-chosen", node=3, lost=1, adopter=0, attempt=2)
+        trial.say(t_s + 0.001, "replayed", node=3, stream=1, wave=1, count=5)
+    (fault,) = figures(trial)["faults"]
+    assert (ends(fault)["choose"], ends(fault)["rebuild"]) == (12.0, 30.0)
+    assert [(o["node"], o["attempts"]) for o in fault["orphans"]] == [(3, 1), (4, 1)]
+
+
+def test_steps_after_the_end_of_the_workload_are_no_phase(synthetic: Any, figures: Any) -> None:
+    """No whole wave came out any more, so that only the end of the workload bounds what belongs to the recovery."""
+    trial = synthetic.trial(synthetic.plan())
+    trial.deliver(0.1, 2.0)
+    trial.kill(1, 2.0)
+    trial.recover(1, 2.0, orphans=(4,))
+    trial.say(2.5, "finished", ok=False, reason="DeadlineExceeded")
+    trial.recover(1, 3.0, orphans=(3,))
+    (fault,) = figures(trial)["faults"]
+    assert (ends(fault)["choose"], ends(fault)["connect"], ends(fault)["rebuild"]) == (11.0, 20.0, 29.0)
+    assert fault["recovery_ms"] is None and fault["recovery_needed"]
 
 
 def test_throughput_and_latency_around_a_crash(synthetic: Any, figures: Any) -> None:

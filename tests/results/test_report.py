@@ -157,6 +157,40 @@ def test_an_expectation_that_cannot_be_told_is_inconclusive(synthetic: Any, tmp_
     assert (document["verdict"], document["exit_code"]) == ("inconclusive", 11)
 
 
+def test_reasons_that_are_not_the_headline_s_are_marked_and_come_last(synthetic: Any, tmp_path: Path) -> None:
+    trials = [unjudged(synthetic), failed(synthetic), spoilt(synthetic, "infrastructure")]
+    document, text = harness_report(synthetic.write_run(tmp_path / "run", trials), 100)
+    assert document["verdict"] == "failed"
+    assert document["reasons"] == [
+        "bad: trial 0: stream 1: waves 300 to 309 never came out",
+        "unjudged (inconclusive): trial 0: nothing can be said: no oracle",
+        "infrastructure (infrastructure): trial 0: why",
+    ]
+    assert "\n  unjudged (inconclusive): trial 0: nothing can be said: no oracle\n" in text
+
+
+def test_the_shares_that_are_shown_are_those_of_the_rates_beside_them(synthetic: Any, tmp_path: Path) -> None:
+    """Three trials with other rates before and after their crash: the median of their ratios is not the ratio of the medians,
+    and stays in the document as what it is."""
+    trials = []
+    for index, (before, after) in enumerate(((10, 20), (20, 30), (15, 20))):
+        trial = synthetic.crash(index=index)
+        rows, first = [], 0
+        for r in trial.rows:
+            count = before if r[0] < 2.0 else after
+            rows.append((*r[:4], first, count, *r[6:]))
+            first += count
+        trial.rows = rows
+        trial.events = [e for e in trial.events if not e["kind"].startswith("first-")]
+        trials.append(trial)
+    document, text = harness_report(synthetic.write_run(tmp_path / "run", trials), 120)
+    t = document["cases"][0]["throughput"]
+    assert t["ratio_after"]["median"] == pytest.approx(1.5, abs=0.02)
+    steady, after = t["steady_waves_per_s"]["median"], t["after_waves_per_s"]["median"]
+    shown = f"throughput, waves/s: steady {steady:,.0f}; during 0.000 (0%); after {after:,.0f} ({after / steady:.0%});"
+    assert shown in text
+
+
 def test_what_was_measured_before_an_interruption_is_shown(synthetic: Any, tmp_path: Path) -> None:
     trials = [spoilt(synthetic, "interrupted", "interrupted by SIGINT")]
     last = {"interrupted": True, "reason": "interrupted by SIGINT"}
