@@ -25,7 +25,6 @@ from harness.core.spec import StreamSpec
 from harness.core.streams import StreamTable
 from harness.core.tree import Tree
 from harness.core.uplink import Uplink
-from harness.core.upstream import UpStream
 
 CONTROL: Final = 0
 
@@ -395,9 +394,3 @@ class Node(Port):
         """Close in order: children first."""
         self.closing = True
         self.child_left()
-
-    def on_opened(self, stream: UpStream) -> None:
-        """A stream was announced."""
-
-    def on_closed(self, stream: UpStream) -> None:
-        """A stream was closed."""

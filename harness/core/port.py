@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Protocol
 
@@ -39,37 +40,39 @@ class Port:
     rearm: bool
 
     @property
-    def parent(self) -> Neighbour | None:
-        raise NotImplementedError
+    @abstractmethod
+    def parent(self) -> Neighbour | None: ...
 
-    def ranks(self) -> RankSet:
-        raise NotImplementedError
+    @abstractmethod
+    def ranks(self) -> RankSet: ...
 
-    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message:
-        raise NotImplementedError
+    @abstractmethod
+    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message: ...
 
-    def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def send_down(self, child: Neighbour, stream: int, m: Message) -> None: ...
 
     def on_opened(self, stream: UpStream) -> None:
-        raise NotImplementedError
+        """A stream was announced."""
 
     def on_closed(self, stream: UpStream) -> None:
-        raise NotImplementedError
+        """A stream was closed."""
 
+    @abstractmethod
     def report(self) -> dict[int, list[int]]:
         """Where the streams stand, for an ATTACH."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def welcomed(self, parent: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
         """A parent has taken this node in; `again`: it had another one before."""
-        raise NotImplementedError
+        ...
 
-    def retell(self, parent: Neighbour) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def retell(self, parent: Neighbour) -> None: ...
 
-    def close_below(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close_below(self) -> None: ...
 
 
 class FrontPort(Protocol):
