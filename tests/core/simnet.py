@@ -139,7 +139,7 @@ class SimNet:
 
     def cut(self, node: int, peer: int) -> None:
         """The link between two nodes breaks; both live on."""
-        self.events.append({"kind": "cut", "node": node, "t": self.now})
+        self.events.append({"kind": "cut", "node": node, "peer": peer, "t": self.now})
         for pipe in list(self.pipes[node]):
             if pipe.other(node) == peer:
                 self._break(pipe, None, "reset")
@@ -151,10 +151,17 @@ class SimNet:
             return
         pipe: Any = parent.conn
         self.events.append({"kind": "stall", "node": node, "t": self.now})
-        other = pipe.other(node)
-        pipe.last_arrival[other] = max(pipe.last_arrival[other], self.now + for_s)
+        self.hold(node, parent.node, for_s)
         self.nodes[node].blocked(pipe)
         self.at(self.now + for_s, lambda: self._at_node(node, lambda: self.nodes[node].writable(pipe, self.now)))
+
+    def hold(self, node: int, peer: int, for_s: float) -> None:
+        """Nothing that a node sends to a peer gets through for a while; it comes late, but it comes, and the node may go on
+        sending."""
+        self.events.append({"kind": "hold", "node": node, "peer": peer, "for_s": for_s, "t": self.now})
+        for pipe in self.pipes[node]:
+            if pipe.other(node) == peer:
+                pipe.last_arrival[peer] = max(pipe.last_arrival[peer], self.now + for_s)
 
     def _break(self, pipe: Pipe, dead: int | None, why: str) -> None:
         pipe.open = False

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from byhand import Frame, take_apart
-from small import Rig
+from small import Back, Rig
 
 from harness.core import frames
 from harness.core.node import Node
 from harness.core.ranks import RankSet
+from harness.core.settings import NodeSettings
 
 #: Fields of events that would only repeat the line, or are long.
 _LEFT_OUT = {"tree", "took_s", "kind"}
+_FAULTS = {"fault", "cut", "hold", "stall"}
 
 
 class Even(random.Random):
@@ -26,15 +29,34 @@ class Even(random.Random):
         return 0.8
 
 
+SETTINGS = NodeSettings(lease_s=1.0, heartbeat_s=0.25, connect_timeout_s=0.5, leaf_grace_s=0.3, orphan_grace_s=1.5)
+EVEN: dict[str, Any] = {"rng": Even(1), "settings": SETTINGS}
+#: The front-end; a communication process, 1; its back-ends, 2 and 3.
+SMALL = (None, 0, 1, 1)
+#: Two communication processes, 1 and 2, with one back-end each: 3 below 1, 4 below 2.
+TWINS = (None, 0, 0, 1, 2)
+#: Three of them, 1 to 3, with one back-end each: 4 to 6.
+THREE = (None, 0, 0, 0, 1, 2, 3)
+
+
+def slow(rank: int) -> Back:
+    """A wave every 10 ms, three in all."""
+    return Back(rank, 3, every_s=0.01, batch=1, begin_s=0.02)
+
+
 class Written:
     """What is written down of a run, from the moment on at which the tree is ready, or (`whole`) from the start. Heartbeats are
-    left out."""
+    left out. messages: write down as well what the applications of the back-ends are given. several: where waves are delivered
+    together, write down which; otherwise the first of them stands for all."""
 
-    def __init__(self, run: Rig, *, whole: bool = False) -> None:
+    def __init__(self, run: Rig, *, whole: bool = False, messages: bool = False, several: bool = False) -> None:
         self.run = run
         self.lines: list[str] = []
         self.whole = whole
+        self.messages = messages
+        self.several = several
         self.faults = self.came = 0
+        self.given: dict[int, int] = {}
         run.net.on_send = self._send
         run.net.on_node = self._look
 
@@ -52,8 +74,18 @@ class Written:
         for _, kind, what in self.run.front.log[self.came :]:
             if kind == "result":
                 missing = f", without {what.missing}" if what.missing else ""
-                self._line(f"node {node.id}: delivers wave {what.first} of ranks {what.contributors}{missing}")
+                waves = f"wave {what.first}"
+                if self.several and what.count > 1:
+                    waves = f"waves {what.first}-{what.first + what.count - 1}"
+                self._line(f"node {node.id}: delivers {waves} of ranks {what.contributors}{missing}")
         self.came = len(self.run.front.log)
+        if node.out.exit is not None and node.out.exit[0] not in (0, 4):  # 4: fenced, which is an event
+            self._line("node {}: ends with status {}: {}".format(node.id, *node.out.exit))
+        if self.messages and node.me.rank is not None:
+            all_given = self.run.backs[node.me.rank].messages
+            for payload in all_given[self.given.get(node.id, 0) :]:
+                self._line(f"node {node.id}: is given {payload.decode()!r}")
+            self.given[node.id] = len(all_given)
 
     def _send(self, a: int, b: int, raw: memoryview) -> None:
         self._faults()
@@ -63,7 +95,28 @@ class Written:
     def _faults(self) -> None:
         new = self.run.net.events[self.faults :]
         self.faults = len(self.run.net.events)
-        self.lines += [f"{e['t'] * 1000:9.1f}  FAULT {e['action']} node {e['node']}" for e in new if e["kind"] == "fault"]
+        self.lines += [f"{e['t'] * 1000:9.1f}  FAULT {_fault(e)}" for e in new if e["kind"] in _FAULTS]
+
+
+Scenario = Callable[[], tuple[Rig, Written]]
+#: By the name of the transcript.
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(f: Scenario) -> Scenario:
+    """The function is a scenario: it makes a run. Its docstring tells the reader of the transcript what to look at."""
+    SCENARIOS[f.__name__.replace("_", "-")] = f
+    return f
+
+
+def _fault(e: dict[str, Any]) -> str:
+    if e["kind"] == "cut":
+        return f"cut link {e['node']} - {e['peer']}"
+    if e["kind"] == "hold":
+        return f"hold link {e['node']} -> {e['peer']} for {e['for_s'] * 1000:g} ms"
+    if e["kind"] == "stall":
+        return f"stall node {e['node']}: its transport takes nothing more for its parent"
+    return f"{e['action']} node {e['node']}"
 
 
 def describe(f: Frame, raw: memoryview) -> str:
