@@ -288,6 +288,7 @@ class StreamTable(DownTable):
         while True:
             quick = s.merge_heads(s.limit)
             if quick is not None:
+                s.waiting_since = None  # the next wave has an age of its own
                 self._emit(s, parent, quick)
                 continue
             if s.waits and s.replay:
@@ -299,6 +300,7 @@ class StreamTable(DownTable):
                 merged = self._timed_out(s)
                 if merged is None:
                     break
+            s.waiting_since = None
             self._emit(s, parent, merged)
         if s.next + s.units.link_window - s.granted >= (s.units.link_window >> 2) + 1:
             self._grant(s)

@@ -7,6 +7,7 @@ from typing import Any
 
 import loads
 import pytest
+from byhand import Hand, sent
 from small import Back, reduce, rig, spec
 
 from harness.core import frames
@@ -146,3 +147,18 @@ def test_an_application_s_error_is_nobody_else_s_fault() -> None:
 
     with pytest.raises(PluginError):
         rig(begin).run(1.0)
+
+
+def test_the_time_out_of_a_wave_begins_with_its_own_first_packet() -> None:
+    """A wave that was completed took its age along: the next one, of which one packet was there, went out partial too early."""
+    hand = Hand()
+    hand.welcome()
+    hand.attach(3, [0])
+    hand.attach(4, [1])
+    hand.open(spec(members=[0, 1], sync="time-out", sync_timeout_s=0.1, recovery="resume"))
+    hand.data(3, 0, [7], [0])
+    hand.wait(0.09)
+    hand.data(3, 1, [7], [0])
+    hand.data(4, 0, [7], [1])
+    assert sent(hand.wait(0.011), "DATA", 0) == []
+    assert len(sent(hand.wait(0.09), "DATA", 0)) == 1
