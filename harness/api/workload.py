@@ -35,7 +35,12 @@ class TrialContext:
 
 @runtime_checkable
 class Workload(Protocol):
-    """The plugin: a frozen dataclass whose fields are its TOML keys."""
+    """The plugin: a frozen dataclass whose fields are its TOML keys.
+
+    It may have a method `samples(context: TrialContext) -> Mapping[str, Items]`: by the name of a filter in `filters`, a few
+    waves of what a back-end offers to it, shape (waves, *item). A filter that refuses them is then a mistake of the suite,
+    found before anything is deployed.
+    """
 
     def filters(self, chosen: str) -> tuple[str, ...]:
         """The names of the filters that its streams use, given the case's `filter` key ("" where the suite has none)."""

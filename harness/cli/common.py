@@ -60,7 +60,7 @@ def _nobody_reads(error: Exception, code: ExitCode | None) -> bool:
 def _failed(error: Exception, as_json: bool) -> ExitCode:
     code = error.code if isinstance(error, HarnessError) else ExitCode.INFRASTRUCTURE
     tell(error_text(error))
-    if as_json:
+    if as_json and sys.stdout is not None:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, UsageError) else {}
         print_json({"exit_code": int(code), "verdict": "error", "error": str(error) or type(error).__name__, **mistakes})
     return code
@@ -130,7 +130,9 @@ def let_go() -> None:
 @contextmanager
 def reserved_stdout() -> Iterator[None]:
     """Send everything that is written to standard output meanwhile, by whomever and by child processes too, to standard
-    error, so that the document of `print_json`, which follows at the end, stands alone."""
+    error, so that the document of `print_json`, which follows at the end, stands alone. Raises UsageError if it is closed."""
+    if sys.stdout is None:  # its descriptor is that of the next file that is opened: what others print would go there
+        raise UsageError("standard output was closed when harness was started; send it somewhere, if only to /dev/null")
     sys.stdout.flush()
     sys.stderr.flush()
     ours, kept = sys.stdout, os.dup(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,10 +15,12 @@ EVERY_S = 5.0
 
 
 class LineProgress:
-    """Writes a line for everything worth one. Satisfies harness.run.progress.Progress."""
+    """Writes a line for everything worth one. Satisfies harness.run.progress.Progress. `give_back` is called when the report
+    is due: see `reporting`."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, give_back: Callable[[], None] = lambda: None) -> None:
         self._out = out
+        self._give_back = give_back
         self._pace = Pace()
         self._told_s = 0.0
         self._done = 0
@@ -54,7 +56,8 @@ class LineProgress:
         self._write(f"  {verdict_line(verdict)[0]}")
 
     def reporting(self) -> None:
-        """Nothing to say: the report follows."""
+        """Nothing to say: the report follows, on standard output."""
+        self._give_back()
 
     def run_finished(self, outcome: RunOutcome) -> None:
         """How the run ended."""

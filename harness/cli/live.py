@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,12 @@ from harness.run.progress import RunOutcome
 
 
 class LiveProgress:
-    """Draws the running trial. Satisfies harness.run.progress.Progress; use it as a context manager."""
+    """Draws the running trial. Satisfies harness.run.progress.Progress; use it as a context manager. `give_back` is called
+    when the report is due: see `reporting`."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, give_back: Callable[[], None] = lambda: None) -> None:
         self._console = console
+        self._give_back = give_back
         self._pace = Pace()
         self._trial: TrialPlan | None = None
         self._done = 0
@@ -79,6 +81,7 @@ class LiveProgress:
     def reporting(self) -> None:
         """Draw no more, and give back standard output, which the display stands in for."""
         self._stop()
+        self._give_back()
 
     def run_finished(self, outcome: RunOutcome) -> None:
         """Nothing to say: the report follows."""

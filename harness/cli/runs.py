@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import ExitCode, UsageError
 from harness.api.fault import Trigger
-from harness.cli.common import print_json, print_last, warn
+from harness.cli.common import print_json, print_last, reserved_stdout, warn
 from harness.cli.events import counted
 from harness.registry import Registry, load, plain
 from harness.run.plan import Plan, TrialPlan, load_plan
@@ -37,23 +37,27 @@ def run(suite: Path, as_json: bool, results: Path, seed: int | None, trials: int
 def _run(plan: Plan, results: Path) -> RunOutcome:
     from harness.run.runner import run_suite
 
-    with _progress() as progress:
-        return run_suite(plan, results=results, progress=progress, argv=sys.argv, width=_width)
+    # Ray and other libraries, and the processes that they start, print what they like: standard output is for the report.
+    with ExitStack() as reserved:
+        reserved.enter_context(reserved_stdout())
+        with _progress(reserved.close) as progress:
+            return run_suite(plan, results=results, progress=progress, argv=sys.argv, width=_width)
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
-    """What the standard error stream can show: a live display on a terminal, plain lines anywhere else."""
+def _progress(give_back: Callable[[], None]) -> Iterator[Progress]:
+    """What the standard error stream can show: a live display on a terminal, plain lines anywhere else. `give_back` gives back
+    standard output, by whose kind the report is made."""
     if not sys.stderr.isatty():
         from harness.cli.lines import LineProgress
 
-        yield LineProgress(sys.stderr)
+        yield LineProgress(sys.stderr, give_back)
         return
     from rich.console import Console
 
     from harness.cli.live import LiveProgress
 
-    with LiveProgress(Console(stderr=True)) as live:
+    with LiveProgress(Console(stderr=True), give_back) as live:
         yield live
 
 

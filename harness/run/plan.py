@@ -19,7 +19,7 @@ from harness.api.fault import Injection
 from harness.api.testbed import Testbed
 from harness.api.transport import Transport
 from harness.api.workload import TrialContext, Workload
-from harness.core.filters import DownFilter, Filter
+from harness.core.filters import DownFilter, Filter, Items
 from harness.core.settings import NodeSettings
 from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
@@ -209,8 +209,8 @@ def _trials(
             seed = derived_seed(head.seed, case.id, index)
             injections = _injections(case, tree, seed, mistakes)
             context = _context(case, tree, seed)
-            if index == 0:
-                _try_front_end(case, context, mistakes)
+            if index == 0 and _try_front_end(case, context, mistakes):
+                _try_filters(case, context, mistakes)
             found.append(TrialPlan(f"{case.id}-t{index}", case, index, seed, tree, context, settings, injections))
     return tuple(found)
 
@@ -246,14 +246,40 @@ def _context(case: Case, tree: Tree, seed: int) -> TrialContext:
     )
 
 
-def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> None:
-    """Let the workload see the tree: some of its mistakes show only there."""
-    path = f"{case.path}.workload"
+def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> bool:
+    """Let the workload see the tree: some of its mistakes show only there. Whether it found none."""
+    path, before = f"{case.path}.workload", len(mistakes)
     try:
         asked(partial(case.workload.value.front_end, context), path, mistakes)
     except UsageError as error:
         for line in error.mistakes:
             mistakes.add(*placed(line, case.path, path, case.workload))
+    return len(mistakes) == before
+
+
+def _try_filters(case: Case, context: TrialContext, mistakes: Mistakes) -> None:
+    """Let the filters see what the workload offers, where it can show that. Elementwise ones take items of any shape."""
+    for name, items in (asked(partial(_samples, case, context), f"{case.path}.workload", mistakes) or {}).items():
+        # A filter that the suite does not name is the workload's choice.
+        path = f"{case.path}.filter" if name == case.filter else f"{case.path}.workload"
+        filter_ = case.filters[name].value
+        asked(partial(_lift, filter_, items, case.workload.kind), path, mistakes)
+
+
+def _samples(case: Case, context: TrialContext) -> dict[str, Items]:
+    """What the workload offers to the filters that treat an item as a whole, by their names."""
+    samples = getattr(case.workload.value, "samples", None)
+    offered = {} if samples is None else samples(context)
+    return {name: items for name, items in offered.items() if not case.filters[name].value.elementwise}
+
+
+def _lift(filter_: Filter, items: Items, workload: str) -> None:
+    """Raises ValueError, with what to do, where the filter says that it cannot take `items`."""
+    try:
+        filter_.lift(items, 0)
+    except (TypeError, ValueError) as error:
+        what = f"cannot take what '{workload}' offers: {error}"
+        raise ValueError(f"{what}; change the workload's items, or the filter or its keys") from error
 
 
 def tree_of(trial: Mapping[str, Any]) -> Tree:

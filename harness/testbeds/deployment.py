@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from harness.api.errors import InfrastructureError
 from harness.api.testbed import DeploymentSpec
+from harness.testbeds.front_end import FrontEndWatch
 from harness.testbeds.hosts import AgentGone, Host, ask, ask_each, clock_offsets, named, settle
 from harness.testbeds.wire import Launch
 
@@ -51,6 +52,8 @@ class TreeDeployment:
         self._launched = self._gone = False
         self._workload_started_s: float | None = None
         self._finished = self._stopped = False
+        self._front_end = FrontEndWatch(spec.injections)
+        self._hopeless = False
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +146,21 @@ class TreeDeployment:
         first. Raises InfrastructureError where a host was lost; `stop` still has what was heard before."""
         if not self._stopped:
             self._pump(0.0 if self._queue else timeout_s)
+            self._look_at_front_end()
         return self._drain()
+
+    def _look_at_front_end(self) -> None:
+        """End a trial whose front-end the suite has stopped for good, once its neighbours have had the time to notice."""
+        settings = self._spec.settings
+        t_s = self._front_end.hopeless_s(settings.lease_s + settings.heartbeat_s)
+        if t_s is not None and not self._finished:
+            self._hopeless = True
+            self._give_up(t_s, "the suite's own fault stopped the front-end, and nothing is going to continue it")
+
+    def _give_up(self, t_s: float, reason: str) -> None:
+        """Say in the front-end's place that the workload is over."""
+        self._finished = True
+        self._queue.append({"t_s": t_s, "kind": "finished", "ok": False, "reason": reason})
 
     def _drain(self) -> list[dict[str, Any]]:
         events, self._queue = self._queue, []
@@ -183,6 +200,7 @@ class TreeDeployment:
             self._addresses[event["node"]] = event["address"]
             return
         self._queue.append(event)
+        self._front_end.take(event)
         if kind == "attached":
             self._attached.add(event["node"])
         elif kind == "workload-started":
@@ -200,9 +218,7 @@ class TreeDeployment:
         node = event["node"]
         self._exited[node] = event["status"]
         if node == 0 and self._gone and not self._finished and not self._stopped:
-            reason = f"the front-end's process is gone: {self._why_ended(0)}"
-            self._finished = True
-            self._queue.append({"t_s": event["t_s"], "kind": "finished", "ok": False, "reason": reason})
+            self._give_up(event["t_s"], f"the front-end's process is gone: {self._why_ended(0)}")
 
     def _why_ended(self, node: int) -> str:
         if node in self._failures:
@@ -215,6 +231,8 @@ class TreeDeployment:
     def stop(self, timeout_s: float) -> list[dict[str, Any]]:
         """End the tree in order within `timeout_s`, then by force; return the last events. Idempotent. Raises
         InfrastructureError where a host does not confirm the end of its processes (a host whose agent is gone has none)."""
+        if self._hopeless:
+            timeout_s = 0.0  # a front-end that woke up now would say something else about an end that was told already
         in_order = self._gone and 0 not in self._exited
         errors = self._end(timeout_s, 0.6 * timeout_s if in_order else 0.0)
         if errors:

@@ -60,6 +60,7 @@ def case_document(plan: Mapping[str, Any], trials: Sequence[Judged], interrupted
         "figures_from": "judged trials" if judged else "unfinished trials" if shown else None,
         "counts": {k: sum(f["counts"][k] for f in shown) for k in (shown[0]["counts"] if shown else ())},
         "missing_ranks": str(union(ranks_in(f["missing_ranks"]) for f in shown)),
+        "fault_late_ms": _spread([fault["late_ms"] for f in shown for fault in f["faults"]]),
         "throughput": _throughput(shown),
         "latency_ms": _latency(shown),
         "recovery_ms": _recovery(shown),
@@ -88,7 +89,7 @@ def _tally(trials: Sequence[Judged]) -> dict[str, int]:
 
 
 def _spread(values: Sequence[float | None], digits: int = 3) -> dict[str, Any] | None:
-    """Median, smallest and largest of one value a trial; None where there is none."""
+    """Median, smallest and largest of the values that are known, and how many these are; None where there is none."""
     known = [v for v in values if v is not None]
     if not known:
         return None

@@ -84,6 +84,9 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
     if case["figures_from"] == "unfinished trials":
         yield _line("no trial was judged; these figures are of what was measured until then")
     yield _audit(case)
+    if late := case["fault_late_ms"]:
+        times = f"median {_number(late['median'])}, max {_number(late['max'])}"
+        yield _line(f"{late['n']} fault{_s(late['n'])} by the clock, ms later than planned: {times}")
     if case["phases"]:
         yield from _waterfall(case)
     yield from _throughput(case["throughput"])

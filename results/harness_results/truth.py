@@ -17,7 +17,10 @@ CLOCK_SLACK_S = 0.05
 
 @dataclass(frozen=True)
 class FaultTruth:
-    """One planned act and what became of it. Times are seconds since the trial's start; None where it did not happen."""
+    """One planned act and what became of it. Times are seconds since the trial's start; None where it did not happen.
+
+    planned_s: when it was to be done, None where that was not planned by the clock (at a wave or a moment).
+    """
 
     fault: int
     kind: str
@@ -25,6 +28,7 @@ class FaultTruth:
     action: str
     when: str
     undo_after_s: float | None
+    planned_s: float | None
     done_s: float | None
     confirmed_s: float | None
     effect: str
@@ -35,6 +39,11 @@ class FaultTruth:
     def name(self) -> str:
         """How a report calls it."""
         return f"fault {self.fault} ({self.kind} of node {self.node} {self.when})"
+
+    @property
+    def late_s(self) -> float | None:
+        """How much later than planned it was done, in seconds; None where there is no telling."""
+        return None if self.planned_s is None or self.done_s is None else self.done_s - self.planned_s
 
     def shortcoming(self) -> str | None:
         """Why nothing can be concluded from this act, one sentence; None where it was done, seen and taken back."""
@@ -70,6 +79,7 @@ def _match(plan: Mapping[str, Any], key: tuple[int, int, str], nth: int, events:
         wanted = {"kind": kind, "node": node, **fields}
         return next((e for e in events if e["t_s"] >= done_s - CLOCK_SLACK_S and wanted.items() <= e.items()), None)
 
+    at_s, started = plan["trigger"].get("at_s"), next((e for e in events if e["kind"] == "workload-started"), None)
     confirmed, undone = first("fault-confirmed", fault=fault), first("fault-undone", fault=fault)
     exited = first("node-exited")
     return FaultTruth(
@@ -79,6 +89,7 @@ def _match(plan: Mapping[str, Any], key: tuple[int, int, str], nth: int, events:
         action=action,
         when=describe_trigger(plan["trigger"]),
         undo_after_s=plan.get("undo_after_s"),
+        planned_s=None if at_s is None or started is None else float(started["t_s"]) + float(at_s),
         done_s=done_s,
         confirmed_s=None if confirmed is None else float(confirmed["t_s"]),
         effect="" if confirmed is None else str(confirmed.get("effect", "")),

@@ -3,6 +3,7 @@ were planned were really done. A trial whose ground truth is in doubt is never c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,8 +115,8 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
         return INTERRUPTED, [str(trial.get("reason") or outcome)]
     if outcome != "measured":
         return str(outcome), [str(trial.get("reason") or outcome)]
-    if at_s := _front_end_killed(found):
-        return FAILED, [f"the suite's own fault killed the front-end (node 0) at {at_s:.3f} s, which no run outlives"]
+    if ended := _front_end_ended(record, found):
+        return FAILED, [f"the suite's own fault {ended}, which no run outlives"]
     doubts = [f"the record is not whole: {n}" for n in trial.get("record_notes", ())]
     doubts += [s for f in found.faults if (s := f.truth.shortcoming())]
     doubts += _unplanned_deaths(record, found)
@@ -134,10 +135,18 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     return PASSED, [str(check["summary"])] if check["summary"] else []
 
 
-def _front_end_killed(found: Findings) -> float | None:
-    """When a planned fault ended the front-end for good, which leaves nothing to be judged; None where none did."""
-    killed = [f.truth.done_s for f in found.faults if f.truth.node == 0 and f.truth.action == "kill"]
-    return min((t for t in killed if t is not None), default=None)
+def _front_end_ended(record: TrialRecord, found: Findings) -> str:
+    """What a planned fault did to the front-end for good, which leaves nothing to be judged; empty where none did."""
+    end_s = min((float(e["t_s"]) for e in _bad_ends(record)), default=-math.inf)
+    done = [(f.truth.done_s, f.truth) for f in found.faults if f.truth.node == 0 and f.truth.done_s is not None]
+    for done_s, truth in sorted(done, key=lambda d: d[0]):
+        if truth.action == "kill":
+            return f"killed the front-end (node 0) at {done_s:.3f} s"
+        # It is continued when the trial is taken down: what counts is that it was not before the end.
+        still = done_s < end_s and (truth.undone_s is None or truth.undone_s >= end_s)
+        if truth.action == "stop" and truth.undo_after_s is None and still:
+            return f"stopped the front-end (node 0) for good at {done_s:.3f} s"
+    return ""
 
 
 def _last_line(message: str) -> str:
@@ -211,7 +220,9 @@ def fault_figures(fault: Fault) -> dict[str, Any]:
         "node": truth.node,
         "action": truth.action,
         "when": truth.when,
+        "planned_s": rounded(truth.planned_s, 6),
         "done_s": rounded(truth.done_s, 6),
+        "late_ms": rounded(None if truth.late_s is None else 1e3 * truth.late_s),
         "confirmed_s": rounded(truth.confirmed_s, 6),
         "effect": truth.effect,
         "undone_s": rounded(truth.undone_s, 6),

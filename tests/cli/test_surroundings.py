@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,6 +106,39 @@ def test_a_run_without_json_ends_with_its_report_and_its_directory(harness, odd,
     again = harness("report", str(run_dir), **odd)
     assert again.returncode == 13
     assert again.stdout.strip() in done.stdout
+
+
+def test_a_run_without_json_keeps_the_noise_of_others_from_standard_output(harness, odd, suite):
+    done = harness("run", str(suite), **odd)
+    assert done.returncode == 13
+    assert done.stdout.startswith("INFRASTRUCTURE  demo: ") and "noise" not in done.stdout
+    assert "noise from a child process\n" in done.stderr and "noise from a library\n" in done.stderr
+
+
+def test_a_report_on_a_terminal_is_coloured_and_alone_there(odd, suite, tmp_path):
+    """Standard output is given back before the report is made, whose colours and width are those of the terminal."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "harness", "run", str(suite)]
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")} | {"TERM": "xterm", **odd}
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path, env=env)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 13
+    assert shown.startswith("\x1b[") and "demo: " in shown and "noise" not in shown
+    assert "noise from a child process\n" in done.stderr and "noise from a library\n" in done.stderr
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_run_needs_a_standard_output(odd, suite, tmp_path, more):
+    """Where it is closed, the journal would get its descriptor, and with it what others print."""
+    command = f"{shlex.quote(sys.executable)} -m harness run {shlex.quote(str(suite))} {more} >&-"
+    done = subprocess.run(
+        command, shell=True, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path, env={**os.environ, **odd}
+    )
+    why = "error: standard output was closed when harness was started; send it somewhere, if only to /dev/null\n"
+    assert (done.returncode, done.stderr) == (2, why)
+    assert not (tmp_path / "runs").exists()
 
 
 WITNESS = """

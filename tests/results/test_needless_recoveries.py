@@ -187,3 +187,34 @@ def test_a_front_end_that_the_suite_kills_is_named(synthetic: Any, tmp_path: Pat
     document, _ = harness_report(synthetic.write_run(tmp_path / "run", [trial]), 100)
     assert (document["verdict"], document["exit_code"]) == ("failed", 12)
     assert "the suite's own fault killed the front-end (node 0) at 3.000 s" in document["reasons"][0]
+
+
+def stopped_front_end(synthetic: Any, ok: bool, undo_after_s: float | None = None, undone_s: float = 4.1) -> Any:
+    """The front-end is stopped at 3 s; the workload ends at 4 s; `undone_s` is when the process was continued."""
+    trial = synthetic.crash()
+    trial.events = [e for e in trial.events if e["kind"] != "finished"]
+    hang(trial, synthetic, 0, 3.0, undone_s, fault=1)
+    trial.plan["injections"][-1]["undo_after_s"] = undo_after_s
+    trial.say(4.0, "finished", ok=ok, reason="" if ok else "nothing came any more")
+    return trial
+
+
+def test_a_front_end_that_the_suite_stopped_for_good_is_the_reason(synthetic: Any, tmp_path: Path) -> None:
+    document, _ = harness_report(synthetic.write_run(tmp_path / "run", [stopped_front_end(synthetic, ok=False)]), 100)
+    assert (document["verdict"], document["exit_code"]) == ("failed", 12)
+    (reason,) = document["reasons"]
+    assert reason.endswith("the suite's own fault stopped the front-end (node 0) for good at 3.000 s, which no run outlives")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"ok": True},  # it was stopped after its last word, as at the moment shutdown
+        {"ok": False, "undo_after_s": 1.1},
+        {"ok": False, "undone_s": 3.5},  # another fault's undo has continued it
+    ],
+    ids=str,
+)
+def test_one_that_was_not_stopped_for_good_is_not(synthetic: Any, tmp_path: Path, how: dict[str, Any]) -> None:
+    document, _ = harness_report(synthetic.write_run(tmp_path / "run", [stopped_front_end(synthetic, **how)]), 100)
+    assert "front-end" not in str(document["reasons"])

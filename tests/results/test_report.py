@@ -266,6 +266,32 @@ def test_frames_have_the_columns_that_are_documented(synthetic: Any, tmp_path: P
     assert len(frames["events"]) == len(trials[0].events) + len(trials[1].events)
 
 
+def test_how_late_faults_by_the_clock_were_done(synthetic: Any, tmp_path: Path) -> None:
+    """The workload starts at 0.05 s, the faults are done at 2 s; one is planned at a wave."""
+    trials = [synthetic.crash(index=i) for i in range(3)]
+    for trial, late_s in zip(trials, (0.001, 0.007, 0.002), strict=True):
+        trial.plan["injections"][0]["trigger"]["at_s"] = 2.0 - 0.05 - late_s
+    trials.append(synthetic.crash(index=3))
+    trials[3].plan["injections"][0]["trigger"] = {"at_s": None, "at_wave": 100, "moment": None}
+    run_dir = synthetic.write_run(tmp_path / "run", trials)
+    document, text = harness_report(run_dir, 100)
+    assert document["cases"][0]["fault_late_ms"] == {"median": 2.0, "min": 1.0, "max": 7.0, "n": 3}
+    assert "  3 faults by the clock, ms later than planned: median 2.000, max 7.000\n" in text
+    faults = load(run_dir)["faults"]
+    assert faults["late_ms"].dropna().tolist() == [1.0, 7.0, 2.0] and pd.isna(faults["planned_s"].iloc[3])
+    assert faults["planned_s"].dropna().tolist() == [1.999, 1.993, 1.998]
+
+
+@pytest.mark.parametrize("missing", ["fault", "workload-started"])
+def test_a_fault_that_was_not_done_or_had_no_start_to_count_from_is_not_late(
+    synthetic: Any, tmp_path: Path, missing: str
+) -> None:
+    trial = synthetic.crash()
+    trial.events = [e for e in trial.events if e["kind"] != missing]
+    document, text = harness_report(synthetic.write_run(tmp_path / "run", [trial]), 100)
+    assert document["cases"][0]["fault_late_ms"] is None and "by the clock" not in text
+
+
 def test_frames_of_a_run_in_which_nothing_ran(synthetic: Any, tmp_path: Path) -> None:
     run_dir = synthetic.write_run(tmp_path / "run", [spoilt(synthetic, "not-run")], {"interrupted": False, "reason": "no"})
     assert harness_report(run_dir, 100)[0]["verdict"] == "infrastructure"

@@ -16,7 +16,8 @@ from harness.run.plan import Plan, TrialPlan, load_plan
 from harness.run.progress import RunOutcome
 from harness.run.runner import run_suite
 
-KINDS = (Path(__file__).parent / "kinds_for_runs.py").read_text()
+HERE = Path(__file__).parent
+MODULES = {path.stem: path.read_text() for path in (HERE.parent / "small_kinds.py", HERE / "kinds_for_runs.py")}
 RESULTS = importlib.metadata.EntryPoint("results", "harness_results", "harness")
 
 SUITE = """
@@ -105,7 +106,7 @@ class Workshop:
 
 @pytest.fixture
 def registry(install: Callable[..., list[importlib.metadata.EntryPoint]]) -> Registry:
-    points = install("kinds-for-runs", {"kinds_for_runs": KINDS}, {"kinds": "kinds_for_runs"})
+    points = install("kinds-for-runs", MODULES, {"kinds": "kinds_for_runs"})
     registry = Registry([*points, RESULTS])
     assert [p.broken for p in registry.plugins] == [None, None]
     return registry

@@ -5,89 +5,26 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from small_kinds import Crash, Flat, Same, Sum, Wire
 
 from harness.api.errors import InfrastructureError
-from harness.api.fault import Action, Injection, Trigger
-from harness.api.filters import Algebra, Codec, Items, RankSet
+from harness.api.filters import RankSet
 from harness.api.records import SAMPLE_DTYPE, Check, TrialRecord, Violation
 from harness.api.testbed import Deployment, DeploymentSpec
-from harness.api.topology import Tree
-from harness.api.transport import Endpoint
 from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
 from harness.hookspecs import hookimpl
 
 STEP_S, BATCH = 0.01, 10
 #: Planning makes the applications, but no node runs any.
 NO_APP: Any = object()
-
-
-@dataclass(frozen=True)
-class Flat:
-    """No communication processes."""
-
-    back_ends: int = 3
-
-    def build(self) -> Tree:
-        return Tree.from_parents([None, *[0] * self.back_ends])
-
-
-@dataclass(frozen=True)
-class Wire:
-    """A transport that is never used."""
-
-    why_not: str = ""
-
-    def unavailable(self) -> str | None:
-        return self.why_not or None
-
-    def endpoint(self, *, node: int, host: str, secret: bytes, listen: bool, max_frame_bytes: int) -> Endpoint:
-        raise AssertionError("nothing is sent")
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Of the laws of addition, the declaration."""
-
-    @property
-    def algebra(self) -> Algebra:
-        return Algebra(idempotent=False, invertible=True, keyed=False, ordered=False)
-
-    @property
-    def codec(self) -> Codec:
-        return Codec.ARRAY
-
-    @property
-    def elementwise(self) -> bool:
-        return True
-
-    def lift(self, items: Items, rank: int) -> Items:
-        return items
-
-    def combine(self, parts: Sequence[Items], ranks: Sequence[RankSet]) -> Items:
-        return parts[0]
-
-    def fold(self, items: Items) -> Items:
-        return items[:1]
-
-    def lower(self, items: Items, contributors: RankSet) -> Items:
-        return items
-
-
-@dataclass(frozen=True)
-class Null:
-    """Leaves messages as they are."""
-
-    def apply(self, payload: bytes) -> bytes:
-        return payload
 
 
 @dataclass(frozen=True)
@@ -118,20 +55,6 @@ class Count:
         wrong = [int(i) for i in np.flatnonzero(record.observed != np.arange(len(record.observed)))]
         found = [Violation("mixed", f"wave {i} is wrong", wave=i) for i in wrong]
         return Check(not wrong, f"{len(wrong)} of {len(record.observed)} wrong", {"mixed": len(wrong)}, found)
-
-
-@dataclass(frozen=True)
-class Crash:
-    """SIGKILL."""
-
-    more: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"kill", *self.more})
-
-    def plan(self, index: int, targets: tuple[int, ...], trigger: Trigger, tree: Tree, rng: random.Random) -> list[Injection]:
-        return [Injection(index, "crash", t, Action.KILL, trigger) for t in targets]
 
 
 @dataclass(frozen=True)
@@ -298,7 +221,7 @@ def harness_filters() -> Mapping[str, type]:
 
 @hookimpl
 def harness_down_filters() -> Mapping[str, type]:
-    return {"null": Null}
+    return {"null": Same}
 
 
 @hookimpl

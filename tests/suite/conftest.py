@@ -11,11 +11,13 @@ from harness.api.errors import UsageError
 from harness.registry import Registry
 from harness.run.plan import Plan, load_plan
 
+HERE = Path(__file__).parent
+MODULES = {path.stem: path.read_text() for path in (HERE.parent / "small_kinds.py", HERE / "kinds_for_tests.py")}
+
 
 @pytest.fixture
 def registry(install: Callable[..., list]) -> Registry:
-    source = (Path(__file__).parent / "kinds_for_tests.py").read_text()
-    registry = Registry(install("kinds-for-tests", {"kinds_for_tests": source}, {"kinds": "kinds_for_tests"}))
+    registry = Registry(install("kinds-for-tests", MODULES, {"kinds": "kinds_for_tests"}))
     assert [p.broken for p in registry.plugins] == [None]
     return registry
 

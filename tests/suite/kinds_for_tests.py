@@ -6,19 +6,21 @@ Parsing and planning are tested with these, so that a new key of a built-in kind
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from small_kinds import Crash, Flat, Same, Sum, Wire
+
 from harness.api.errors import UsageError
 from harness.api.fault import Action, Injection, Trigger
-from harness.api.filters import Algebra, Codec, Items, RankSet
+from harness.api.filters import Items, RankSet
 from harness.api.records import Check, TrialRecord
 from harness.api.testbed import Deployment, DeploymentSpec
 from harness.api.topology import Tree
-from harness.api.transport import Endpoint
 from harness.api.workload import BackEndApp, FrontEndApp, FrontEndHandle, TrialContext
 from harness.core.spec import Result, StreamError
 from harness.hookspecs import hookimpl
@@ -44,16 +46,6 @@ class Kary:
 
 
 @dataclass(frozen=True)
-class Flat:
-    """No communication processes."""
-
-    back_ends: int = 4
-
-    def build(self) -> Tree:
-        return Tree.from_parents([None, *[0] * self.back_ends])
-
-
-@dataclass(frozen=True)
 class Levels:
     """A tree by the fan-out of each level: a key that is a list by nature."""
 
@@ -70,59 +62,17 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Wire:
-    """A transport that is never used."""
-
-    port: int = 0
-
-    def unavailable(self) -> str | None:
-        return None
-
-    def endpoint(self, *, node: int, host: str, secret: bytes, listen: bool, max_frame_bytes: int) -> Endpoint:
-        raise AssertionError("a plan opens no endpoint")
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Not idempotent."""
-
-    idempotent = False
-
-    @property
-    def algebra(self) -> Algebra:
-        return Algebra(idempotent=self.idempotent, invertible=False, keyed=False, ordered=False)
-
-    @property
-    def codec(self) -> Codec:
-        return Codec.ARRAY
-
-    @property
-    def elementwise(self) -> bool:
-        return True
-
-    def lift(self, items: Items, rank: int) -> Items:
-        return items
-
-    def combine(self, parts: Sequence[Items], ranks: Sequence[RankSet]) -> Items:
-        return parts[0]
-
-    def fold(self, items: Items) -> Items:
-        return items[:1]
-
-    def lower(self, items: Items, contributors: RankSet) -> Items:
-        return items
-
-
-@dataclass(frozen=True)
 class Largest(Sum):
     """Idempotent."""
 
-    idempotent = True
+    idempotent: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class TopK(Largest):
-    """Idempotent, with a key that must be given."""
+    """Idempotent, with a key that must be given; takes an item as a whole."""
+
+    elementwise: ClassVar[bool] = False
 
     k: int = 0
 
@@ -130,13 +80,10 @@ class TopK(Largest):
         if self.k < 1:
             raise ValueError(f"k = {self.k} must be at least 1")
 
-
-@dataclass(frozen=True)
-class Same:
-    """A downstream filter that does nothing."""
-
-    def apply(self, payload: bytes) -> bytes:
-        return payload
+    def lift(self, items: Items, rank: int) -> Items:
+        if items.ndim > 2:
+            raise ValueError(f"items are numbers or rows of them, and have no shape {items.shape[1:]}")
+        return items
 
 
 @dataclass(frozen=True)
@@ -196,6 +143,10 @@ class Load:
             found.append("a negative rate is none")
         return found
 
+    def samples(self, context: TrialContext) -> dict[str, Items]:
+        filter_ = "unknown" if self.note == "for another filter" else context.filter or "sum"
+        return {filter_: [0.0, 0.0] if self.note == "no array" else np.zeros((2, *self.shape))}
+
     def front_end(self, context: TrialContext) -> FrontEndApp:
         if self.waves > 1000 * len(context.tree.back_ends):
             raise UsageError(
@@ -208,20 +159,6 @@ class Load:
 
     def check(self, record: TrialRecord, context: TrialContext, expect: str) -> Check:
         return Check(True, "nothing was looked at")
-
-
-@dataclass(frozen=True)
-class Crash:
-    """Kills."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"kill"})
-
-    def plan(self, index: int, targets: tuple[int, ...], trigger: Trigger, tree: Tree, rng: random.Random) -> list[Injection]:
-        if 0 in targets:
-            raise ValueError("the front-end is not to be killed; choose another target")
-        return [Injection(index, "crash", node, Action.KILL, trigger) for node in targets]
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,21 @@ WRONG = {
         replaced("workload", 'workload = { kind = "load", waves = 1, item = "f64" }\nfilter = { kind = "top-k", k = 2 }'),
         ["case[0].filter: top-k takes whole numbers only; use item = 'i64'"],
     ),
+    "items that the filter does not take": (
+        replaced("workload", 'workload = { kind = "load", waves = 1, shape = [4, 2] }\nfilter = { kind = "top-k", k = 2 }'),
+        [
+            "case[0].filter: cannot take what 'load' offers: items are numbers or rows of them, and have no shape (4, 2);"
+            " change the workload's items, or the filter or its keys"
+        ],
+    ),
+    "a filter with a mistake of its own": (
+        replaced("workload", 'workload = { kind = "load", waves = 1, note = "no array" }\nfilter = { kind = "top-k", k = 2 }'),
+        ["case[0].filter: raised AttributeError: 'list' object has no attribute 'ndim'; this is a mistake in the plugin"],
+    ),
+    "a workload that shows what no filter gets": (
+        replaced("workload", 'workload = { kind = "load", waves = 1, note = "for another filter" }'),
+        ["case[0].workload: raised KeyError: 'unknown'; this is a mistake in the plugin"],
+    ),
     "what the workload finds, at no key": (
         replaced("workload", 'workload = { kind = "load", waves = 1, rate = -1 }'),
         ["case[0].workload: a negative rate is none"],
@@ -205,7 +220,7 @@ WRONG = {
         )
         + '[[case.fault]]\nkind = "crash"\ntarget = "role:internal"\nat_s = 1\n',
         [
-            "case[0].fault[0].target: 'role:internal' selects nothing; the tree has 5 nodes (0 internal, 4 back-ends), "
+            "case[0].fault[0].target: 'role:internal' selects nothing; the tree has 4 nodes (0 internal, 3 back-ends), "
             "depth 1, on 4 hosts"
         ],
     ),

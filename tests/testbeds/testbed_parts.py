@@ -98,6 +98,7 @@ def make_spec(
     workload: Workload | None = None,
     injections: tuple[Injection, ...] = (),
     start_timeout_s: float = 20.0,
+    lease_s: float = 2.0,
 ) -> DeploymentSpec:
     return DeploymentSpec(
         trial="fake",
@@ -108,7 +109,7 @@ def make_spec(
         context=TrialContext(seed=1, tree=tree, filter="", recovery=Recovery.REPLAY),
         filters={},
         down_filters={},
-        settings=NodeSettings(start_timeout_s=start_timeout_s),
+        settings=NodeSettings(lease_s=lease_s, heartbeat_s=lease_s / 8, start_timeout_s=start_timeout_s),
         injections=injections,
         start_timeout_s=start_timeout_s,
     )

@@ -13,8 +13,11 @@ from harness.api.errors import UsageError
 from harness.api.workload import TrialContext, Workload
 from harness.core.spec import Recovery, Sync
 from harness.core.tree import Tree
+from harness.registry import load
+from harness.run.plan import load_plan
 from harness_plugins.filters import FILTERS
 from harness_workloads.reduce_stream import ReduceStream
+from harness_workloads.values import Source
 
 FILTER_NAMES = ["sum", "average", "min", "max", "count", "concat", "top-k", "histogram"]
 LARGE = (40_000,)
@@ -284,3 +287,33 @@ def test_the_window_is_in_waves():
     assert ReduceStream(waves=5).window == 8192
     assert ReduceStream(waves=5, item_bytes=1 << 20).window == 4
     assert ReduceStream(waves=5, window_waves=64, window_bytes=80).window == 10
+
+
+PAIRS = '[suite]\nname = "x"\n[testbed]\nkind = "local"\n[[case]]\nname = "y"\ntopology = { kind = "flat", back_ends = 2 }\n'
+
+
+def planned(tmp_path, workload, filter_):
+    (tmp_path / "suite.toml").write_text(PAIRS + f"workload = {workload}\nfilter = {filter_}\n")
+    return load_plan(tmp_path / "suite.toml", load())
+
+
+def test_items_that_the_filter_does_not_take_are_a_mistake_of_the_suite(tmp_path):
+    pairs = '{ kind = "top-k", pairs = true }'
+    with pytest.raises(UsageError) as raised:
+        planned(tmp_path, '{ kind = "reduce-stream", waves = 5, shape = [4] }', pairs)
+    (line,) = raised.value.mistakes
+    assert line.startswith("case[0].filter: cannot take what 'reduce-stream' offers: top-k: with pairs = true, items have")
+    assert line.endswith("not (4,); change the workload's items, or the filter or its keys")
+    assert planned(tmp_path, '{ kind = "reduce-stream", waves = 5, shape = [4, 2] }', pairs).trials
+
+
+@pytest.mark.parametrize("filter_", FILTER_NAMES)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5), LARGE])
+def test_samples_are_what_a_back_end_offers(make_world, filter_, shape):
+    workload = ReduceStream(shape=shape, waves=5)
+    world = make_world(workload, filter_)
+    (name, items), *others = workload.samples(world.context).items()
+    assert (name, others) == (filter_, [])
+    assert (items.shape, items.dtype) == ((1, *shape), np.dtype("<i8"))
+    assert shape == LARGE or (items == Source(workload.values(world.context, 0), 0, shape).make(0, 1)).all()
+    assert len(FILTERS[filter_]().lift(items, 0)) == 1

@@ -130,6 +130,13 @@ class ReduceStream:
         filter_ = self.filters(context.filter)[0]
         return Values(context.seed, index, len(everybody(context)), self.item, filter_, self.elements)
 
+    def samples(self, context: TrialContext) -> dict[str, Items]:
+        """See Workload: one wave of rank 0, shape (1, *item). Zeros stand for a large item, which takes as much memory as it
+        has elements."""
+        values = self.values(context, 0)
+        zeros = np.zeros((1, *self.item_shape), values.dtype)
+        return {values.filter: zeros if values.sliding else Source(values, 0, self.item_shape).make(0, 1)}
+
     def front_end(self, context: TrialContext) -> FrontEndApp:
         """See Workload.front_end. Raises UsageError as `communicator` does."""
         return _FrontEnd(self, context)
