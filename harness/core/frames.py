@@ -58,6 +58,8 @@ Buffer = bytes | bytearray | memoryview
 
 #: How the cause of a link's end begins where the other side had sent garbage.
 PROTOCOL_ERROR = "protocol error"
+#: How the cause of a loss begins where a neighbour was not heard in time.
+SILENT = "silent"
 
 
 class FrameError(ValueError):

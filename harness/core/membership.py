@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.core.below import descend
-from harness.core.frames import PROTOCOL_ERROR
+from harness.core.frames import PROTOCOL_ERROR, SILENT
 from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 from harness.core.tree import Tree
@@ -80,7 +80,8 @@ class Membership:
             self.offences[node] = self.offences.get(node, 0) + 1
         new = []
         for n in self.below(node):
-            leaf = n == node and self.tree.nodes[n].rank is not None
+            # A back-end whose connection was reset has most likely ended; one that fell silent may just be out of reach.
+            leaf = n == node and self.tree.nodes[n].rank is not None and not cause.startswith(SILENT)
             if n not in self.suspects and n not in self.dead:
                 due = now + (s.leaf_grace_s if leaf else s.orphan_grace_s)
                 if self.offences.get(n, 0) >= _FORGIVEN:

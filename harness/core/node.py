@@ -60,6 +60,8 @@ class Node(Port):
         self.dead: set[int] = set()
         self.dead_ranks = EMPTY
         self.closing = False
+        #: How many processes had this place before.
+        self.life = 0
         #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
         self.rearm = True
         self.last_tick = now
@@ -169,7 +171,7 @@ class Node(Port):
         self.last_tick = now
         for link in list(self.links.values()):
             if now - link.last_heard > s.lease_s:
-                self.drop(link, f"silent for {now - link.last_heard:.3f} s, lease {s.lease_s} s")
+                self.drop(link, f"{frames.SILENT} for {now - link.last_heard:.3f} s, lease {s.lease_s} s")
             elif now - link.last_sent >= s.heartbeat_s * 0.9:
                 self.out.send(link, now, frames.control_frame(frames.PING))
         self.uplink.tick()
@@ -287,7 +289,7 @@ class Node(Port):
         self._admit(link, body)
 
     def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
-        reason = self._why_not(link.node, body["lost"] >= 0)
+        reason = self._why_not(link.node, body["lost"] >= 0, bool(body["life"]))
         if reason:
             self.out.send(link, self.now, frames.object_frame(frames.REFUSE, {"reason": reason}))
             self.out.actions.append((actions.CLOSE, link.conn, None))
@@ -312,14 +314,16 @@ class Node(Port):
         joined = {"op": "joined", "node": link.node, "by": self.id, "inc": link.incarnation, "below": body["below"]}
         self.notify(joined)
 
-    def _why_not(self, node: int, orphan: bool) -> str:
+    def _why_not(self, node: int, orphan: bool, another: bool) -> str:
         if node in self.dead:
             return "fenced: it was declared dead"
+        if another and self.tree.nodes[node].rank is not None:  # its waves would be taken for those of the first
+            return "fenced: another process contributed in its name"
         if self.closing:
             return "closing"
         if not 0 <= node < len(self.tree.nodes) or self.tree.nodes[node].depth <= self.me.depth:
             return "not below this node: adopting it could form a cycle"
-        if orphan and self.uplink.starting:  # its time of grace is shorter than the patience of those who start
+        if orphan and self.uplink.helpless:  # its time of grace is shorter than the patience of those who start
             return "not attached itself yet"
         return ""
 

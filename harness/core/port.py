@@ -38,6 +38,7 @@ class Port:
     dead_ranks: RankSet
     closing: bool
     rearm: bool
+    life: int
 
     @property
     @abstractmethod
@@ -70,6 +71,9 @@ class Port:
 
     @abstractmethod
     def retell(self, parent: Neighbour) -> None: ...
+
+    @abstractmethod
+    def drop(self, link: Neighbour, cause: str) -> None: ...
 
     @abstractmethod
     def close_below(self) -> None: ...

@@ -17,8 +17,8 @@ class NodeSettings:
     """lease_s: a neighbour that was silent for so long is lost. heartbeat_s: how often an idle link speaks (at most a third
     of the lease). connect_timeout_s: how long one adoption attempt may take (START_UP_PATIENCE
     times as long while the tree starts and all nodes connect at once). leaf_grace_s: how long a back-end whose own
-    link broke may take to come back before it is declared dead. orphan_grace_s: the same for back-ends that lost an
-    ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error."""
+    link broke may take to come back before it is declared dead. orphan_grace_s: the same for back-ends that fell silent or
+    lost an ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error."""
 
     lease_s: float = 2.0
     heartbeat_s: float = 0.25

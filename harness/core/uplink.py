@@ -18,6 +18,8 @@ from harness.core.settings import START_UP_PATIENCE
 NEVER: Final = float("inf")
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
+#: An orphan that has found nobody for this part of the time of grace lets its children go: others may be in reach for them.
+_RELEASE: Final = 0.5
 
 
 class Uplink:
@@ -33,6 +35,7 @@ class Uplink:
         self.round = 0
         self.candidates: tuple[int, ...] = ()
         self.alone_since = NEVER
+        self.release_at = NEVER
         self.due = NEVER
         self.incarnation = 0
         self.told = 0
@@ -46,12 +49,15 @@ class Uplink:
             self._try_next()
 
     @property
-    def starting(self) -> bool:
-        """Whether this node has had no parent yet, and should have one."""
-        return self.parent is None and self.lost_parent < 0 and self.node.me.parent is not None
+    def helpless(self) -> bool:
+        """Whether this node cannot help an orphan: it has had no parent yet, or has looked for one for so long that it has let
+        its own children go."""
+        if self.parent is not None or self.node.me.parent is None:
+            return False
+        return self.lost_parent < 0 or self.release_at == NEVER
 
     def deadline(self) -> float:
-        return self.due
+        return min(self.due, self.release_at)
 
     def wants(self, peer: int) -> bool:
         """Whether a link to `peer` was asked for and is still wanted."""
@@ -97,6 +103,8 @@ class Uplink:
             "control": node.control.last,
             "streams": node.report(),
         }
+        if node.life:
+            body["life"] = node.life
         node.out.send(link, node.now, frames.object_frame(frames.ATTACH, body))
 
     def refused(self, peer: int, reason: str) -> None:
@@ -118,6 +126,10 @@ class Uplink:
 
     def tick(self) -> None:
         node = self.node
+        if node.now >= self.release_at:
+            self.release_at = NEVER
+            for child in list(node.children.values()):
+                node.drop(child, "let go: its parent is an orphan that finds nobody")
         if node.now < self.due or self.parent is not None:
             return
         self.due = NEVER
@@ -142,7 +154,7 @@ class Uplink:
         terms = vetting.marks(frames.decode_object(frame)["streams"], 2)
         link.ready = True
         self.parent = link
-        self.due = self.alone_since = NEVER
+        self.due = self.alone_since = self.release_at = NEVER
         if self.lost_parent < 0:
             node.out.event("attached", parent=link.node, depth=node.me.depth)
         again = self.lost_parent >= 0
@@ -186,4 +198,6 @@ class Uplink:
         self.candidates = (*node.tree.adopters(node.id, link.node), link.node)
         self.attempt = self.round = 0
         self.alone_since = node.now
+        self.release_at = node.now + node.settings.orphan_grace_s * _RELEASE
+        node.rearm = True
         self._try_next()

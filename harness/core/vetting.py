@@ -54,4 +54,4 @@ def attach(raw: Any, tree: Tree) -> dict[str, Any]:
     """The body of an ATTACH."""
     _edges(raw["below"], tree)
     known: Mapping[str, Any] = {name: int(raw[name]) for name in ("inc", "lost", "control")}
-    return {**raw, **known, "ranks": RankSet.decode(raw["ranks"]), "streams": marks(raw["streams"], 5)}
+    return {"life": 0, **raw, **known, "ranks": RankSet.decode(raw["ranks"]), "streams": marks(raw["streams"], 5)}

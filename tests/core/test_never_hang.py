@@ -10,8 +10,6 @@ from storms import SETTINGS
 
 from harness.core.spec import DeadlineExceeded, QuorumLost, StreamError, WavesLost
 
-GRACE_S = SETTINGS.leaf_grace_s
-
 
 def ends(run: Rig, stream: int = 1) -> list[int]:
     """The waves of a stream, as they ended."""
@@ -135,14 +133,14 @@ def test_a_deadline_policy_does_not_wait_where_everybody_is_there() -> None:
 
 def test_a_quorum_goes_on_without_the_suspects_only() -> None:
     what = spec(accept="quorum", quorum=2)
-    run = reduce(what, 300, back=lambda r: Back(r, 300, every_s=0.01, batch=1))
-    run.at(0.5, lambda: run.net.hang(3, 1.4))  # suspect from 1.5 on, declared dead at 1.8
+    run = reduce(what, 400, back=lambda r: Back(r, 400, every_s=0.01, batch=1))
+    run.at(0.5, lambda: run.net.hang(3, 4.0))  # suspect from 1.5 on, declared dead at 3.0
     run.run()
     assert errors(run) == []
     partial = [t for t, kind, r in run.front.log if kind == "result" and str(r.missing) == "0"]
     suspected, dead = run.events("suspect")[0]["t"], run.events("dead")[0]["t"]
     assert suspected <= partial[0] < dead
-    assert dead - suspected == pytest.approx(GRACE_S, abs=0.01)
+    assert dead - suspected == pytest.approx(SETTINGS.orphan_grace_s, abs=0.01)
 
 
 def test_a_wave_below_the_quorum_is_lost_where_nothing_can_be_waited_for() -> None:
