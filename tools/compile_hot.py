@@ -22,6 +22,7 @@ CORE = "actions backend below downstream frames frontend membership multicast no
 CORE += "upstream"
 HOT = [
     *(f"harness/core/{name}.py" for name in CORE.split()),
+    *(f"harness/sim/{name}.py" for name in ("chance", "invariants", "network", "seats", "world")),
     "harness/testbeds/loop.py",
     *(f"plugins/harness_plugins/transports/{name}.py" for name in ("buffers", "reactor", "tcp_link")),
 ]

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from harness.hookspecs import hookimpl
+from harness_faults.network import Cut, HostLoss, Late, Partition, Refuse, Skew, Slow
 from harness_faults.process import Crash, Hang
 
 
 @hookimpl
 def harness_faults() -> dict[str, type]:
     """Kinds of `[[case.fault]]`."""
-    return {"crash": Crash, "hang": Hang}
+    return {
+        "crash": Crash,
+        "cut": Cut,
+        "hang": Hang,
+        "host-loss": HostLoss,
+        "late": Late,
+        "partition": Partition,
+        "refuse": Refuse,
+        "skew": Skew,
+        "slow": Slow,
+    }

@@ -16,20 +16,27 @@ class Crash:
     """The process is killed with SIGKILL: its sockets are closed by the kernel, so that neighbours notice at once.
 
     spread_s: several targets are struck at random moments within so many seconds, the first at once; 0 strikes all together.
+    restart_after_s: so much later a new process takes its place, which knows nothing; left out, none does.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"kill"})
-
     spread_s: float = 0.0
+    restart_after_s: float | None = None
 
     def __post_init__(self) -> None:
-        _not_negative("spread_s", self.spread_s)
+        not_negative("spread_s", self.spread_s)
+        if self.restart_after_s is not None:
+            positive("restart_after_s", self.restart_after_s, "leave it out to restart never")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The testbed kills processes, and starts others in their place where that is asked for."""
+        return frozenset({"kill"} if self.restart_after_s is None else {"kill", "restart"})
 
     def plan(self, index: int, targets: tuple[int, ...], trigger: Trigger, tree: Tree, rng: random.Random) -> list[Injection]:
         """One KILL for each target. Raises ValueError where the strikes are to be spread, but have no time to start from."""
         return [
-            Injection(index, "crash", node, Action.KILL, when)
-            for node, when in zip(targets, _spread(trigger, len(targets), self.spread_s, rng), strict=True)
+            Injection(index, "crash", node, Action.KILL, when, self.restart_after_s)
+            for node, when in zip(targets, spread(trigger, len(targets), self.spread_s, rng), strict=True)
         ]
 
 
@@ -46,24 +53,31 @@ class Hang:
     spread_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative("spread_s", self.spread_s)
-        if self.resume_after_s is not None and not 0 < self.resume_after_s < math.inf:
-            raise ValueError(f"resume_after_s = {self.resume_after_s:g} must be positive; leave it out to resume never")
+        not_negative("spread_s", self.spread_s)
+        if self.resume_after_s is not None:
+            positive("resume_after_s", self.resume_after_s, "leave it out to resume never")
 
     def plan(self, index: int, targets: tuple[int, ...], trigger: Trigger, tree: Tree, rng: random.Random) -> list[Injection]:
         """One STOP for each target, with its undo. Raises ValueError as for crash."""
         return [
             Injection(index, "hang", node, Action.STOP, when, self.resume_after_s)
-            for node, when in zip(targets, _spread(trigger, len(targets), self.spread_s, rng), strict=True)
+            for node, when in zip(targets, spread(trigger, len(targets), self.spread_s, rng), strict=True)
         ]
 
 
-def _not_negative(name: str, value: float) -> None:
+def not_negative(name: str, value: float) -> None:
+    """Raise ValueError where a key is negative, or no number."""
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} = {value:g} must not be negative")
 
 
-def _spread(trigger: Trigger, count: int, spread_s: float, rng: random.Random) -> list[Trigger]:
+def positive(name: str, value: float, hint: str) -> None:
+    """Raise ValueError, with the hint, where a key is not positive."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} = {value:g} must be positive; {hint}")
+
+
+def spread(trigger: Trigger, count: int, spread_s: float, rng: random.Random) -> list[Trigger]:
     """When each of `count` targets is struck: the first at `at_s`, the others within `spread_s` after it."""
     if not spread_s or count == 1:
         return [trigger] * count

@@ -20,26 +20,39 @@ class Moment(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done to a node process."""
+    """What is done to a node: to its process, its machine, its clock or its connections."""
 
-    KILL = "kill"  # SIGKILL
+    KILL = "kill"  # SIGKILL; its undo is a new process in its place
     STOP = "stop"  # SIGSTOP
     CONT = "cont"  # SIGCONT: the undo of STOP
+    VANISH = "vanish"  # its machine is gone: nothing is reset, nothing answers
+    CUT = "cut"  # its connections are reset, or only the one with its parent
+    PART = "part"  # frames between it (with others) and its peers do not arrive
+    LATE = "late"  # what it has sent and sends to its parent comes so much later, once
+    SLOW = "slow"  # everything that happens takes it so much longer
+    SKEW = "skew"  # its clock runs at another rate
+    REFUSE = "refuse"  # it takes in no new connection
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When: exactly one of the three is set. `at_s` counts from the workload's start; `at_wave` is the first wave that the
-    target node has passed on; `moment` strikes at the first time that the target gets there after `at_wave` (or 0)."""
+    """When: exactly one is set. `at_s` counts from the workload's start; `at_wave` is the first wave that the target node has
+    passed on; `moment` strikes at the first time that the target gets there after `at_wave` (or 0); `at_event` strikes before
+    the n-th event of a simulation."""
 
     at_s: float | None = None
     at_wave: int | None = None
     moment: Moment | None = None
+    at_event: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One planned act on one node. `fault` numbers the suite's fault entry; `undo_after_s` is None where nothing is undone."""
+    """One planned act on one node. `fault` numbers the suite's fault entry; `undo_after_s` is None where nothing is undone.
+
+    others: further nodes on the same side of the act (a partition has sides). peers: the nodes on the other side; empty for all
+    the rest. amount: how much, in the unit of the action (seconds, or a factor).
+    """
 
     fault: int
     kind: str
@@ -47,6 +60,10 @@ class Injection:
     action: Action
     trigger: Trigger
     undo_after_s: float | None = None
+    others: tuple[int, ...] = ()
+    peers: tuple[int, ...] = ()
+    amount: float = 0.0
+    direction: str = "both"
 
 
 @runtime_checkable

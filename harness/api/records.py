@@ -36,7 +36,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "dead": "member, ranks: the front-end declared a node dead; it is fenced from now on",
     "rejoined": "member, parent: a suspect came back in time",
     "fenced": "node: a node that had been declared dead ended itself",
-    "fault": "fault, action, node, trigger: a fault was done (ground truth)",
+    "fault": "fault, action, node, trigger, nodes (where there are several): a fault was done (ground truth)",
     "fault-confirmed": "fault, node, effect: what the agent saw afterwards (exited by signal 9, state T, ...)",
     "fault-undone": "fault, node: a fault was taken back",
     "progress": "waves, alive: the front-end's counters, a few times a second",

@@ -37,9 +37,13 @@ class TrialContext:
 class Workload(Protocol):
     """The plugin: a frozen dataclass whose fields are its TOML keys.
 
-    It may have a method `samples(context: TrialContext) -> Mapping[str, Items]`: by the name of a filter in `filters`, a few
+    It may have a method `offers(context: TrialContext) -> Mapping[str, Items]`: by the name of a filter in `filters`, a few
     waves of what a back-end offers to it, shape (waves, *item). A filter that refuses them is then a mistake of the suite,
     found before anything is deployed.
+
+    Its applications get the time from their handle, and may ask nothing else of the machine: then the same trial runs under
+    virtual time as well. A workload whose purpose is to read the machine says so by a class attribute `real = True`; a testbed
+    that simulates its machines has an attribute `virtual = True`, and suites that combine the two are refused.
     """
 
     def filters(self, chosen: str) -> tuple[str, ...]:

@@ -85,6 +85,26 @@ def report(
     return runs.report(run_dir, as_json)
 
 
+@app.command()
+@command
+def explore(
+    suite: Annotated[Path, typer.Argument(help="A suite with an [explore] table.", show_default=False)],
+    seeds: Annotated[int, typer.Option(help="How many scenarios, each drawn from one seed.", min=1)] = 1000,
+    first: Annotated[int, typer.Option("--from", help="The first seed.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="How many processes; 0: one for each core.", min=0)] = 0,
+    results: Annotated[Path, typer.Option(help="The exploration's directory is made below explorations/ in here.")] = Path(),
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Collect failures instead of stopping at the first.")
+    ] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the exploration in this directory.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Explore random trees, loads and faults in the simulator; a failure is made small and written as a suite."""
+    from harness.cli import exploring
+
+    return exploring.explore(suite, seeds, first, jobs or len(os.sched_getaffinity(0)), results, keep_going, resume, as_json)
+
+
 @plugin_app.command("list")
 @command
 def plugin_list(as_json: AsJson = False) -> ExitCode:

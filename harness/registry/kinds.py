@@ -54,7 +54,7 @@ _PROTOCOLS: Mapping[Category, type] = {
 
 #: Keys beside a kind's own, which no field may shadow.
 RESERVED: Mapping[Category, frozenset[str]] = {
-    category: frozenset({"kind", "target", "at_s", "at_wave", "moment"} if category is Category.FAULT else {"kind"})
+    category: frozenset({"kind", "target", "at_s", "at_wave", "moment", "at_event"} if category is Category.FAULT else {"kind"})
     for category in Category
 }
 

@@ -62,7 +62,8 @@ class Case:
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities that the case's faults use."""
-        return frozenset(need for entry in self.faults for need in entry.fault.value.needs)
+        of_kinds = (need for entry in self.faults for need in entry.fault.value.needs)
+        return frozenset(of_kinds) | ({"at-event"} if any(e.trigger.at_event is not None for e in self.faults) else frozenset())
 
 
 def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes) -> list[Case]:

@@ -151,14 +151,15 @@ def load_plan(
     seed: int | None = None,
     trials: int | None = None,
     only: str | None = None,
+    text: str | None = None,
 ) -> Plan:
-    """Read, check and expand the suite at `path`; deploy nothing.
+    """Read, check and expand the suite at `path`; deploy nothing. `text`: the suite itself, where `path` is only its name.
 
     hosts: how many there are, None for what the suite says. seed, trials: instead of the suite's. only: keep the cases whose
     id or name matches this glob. Raises UsageError with every mistake that was found, one line each.
     """
     mistakes = Mistakes()
-    file = read_suite(path, registry, mistakes)
+    file = read_suite(path, registry, mistakes, text)
     cases = tuple(expand(file.cases, registry, mistakes))
     if file.head is None or file.settings is None or file.testbed is None:
         mistakes.raise_if_any()
@@ -259,17 +260,17 @@ def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> boo
 
 def _try_filters(case: Case, context: TrialContext, mistakes: Mistakes) -> None:
     """Let the filters see what the workload offers, where it can show that. Elementwise ones take items of any shape."""
-    for name, items in (asked(partial(_samples, case, context), f"{case.path}.workload", mistakes) or {}).items():
+    for name, items in (asked(partial(_offered, case, context), f"{case.path}.workload", mistakes) or {}).items():
         # A filter that the suite does not name is the workload's choice.
         path = f"{case.path}.filter" if name == case.filter else f"{case.path}.workload"
         filter_ = case.filters[name].value
         asked(partial(_lift, filter_, items, case.workload.kind), path, mistakes)
 
 
-def _samples(case: Case, context: TrialContext) -> dict[str, Items]:
+def _offered(case: Case, context: TrialContext) -> dict[str, Items]:
     """What the workload offers to the filters that treat an item as a whole, by their names."""
-    samples = getattr(case.workload.value, "samples", None)
-    offered = {} if samples is None else samples(context)
+    offers = getattr(case.workload.value, "offers", None)
+    offered = {} if offers is None else offers(context)
     return {name: items for name, items in offered.items() if not case.filters[name].value.elementwise}
 
 

@@ -67,9 +67,10 @@ class SuiteFile:
     cases: list[CaseFile] = field(default_factory=list)
 
 
-def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile:
-    """Read a suite file. Raises UsageError where it is no TOML at all; other mistakes are noted."""
-    text, document = _parsed(path)
+def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | None = None) -> SuiteFile:
+    """Read a suite file, or `text` as if it were one. Raises UsageError where it is no TOML at all; other mistakes are
+    noted."""
+    text, document = _parsed(path) if text is None else (text, tomllib.loads(text))
     for key in document:
         if key not in TOP_KEYS:
             mistakes.add(key, "unknown table", nearest(key, TOP_KEYS, "tables"))
@@ -86,6 +87,8 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes) -> SuiteFile:
     cases = [reader.read(entry, f"case[{i}]") for i, entry in enumerate(entries)]
     if testbed is not None and not getattr(testbed.value, "one_process", False):
         _no_private_memory(testbed, cases, mistakes)
+    if testbed is not None and getattr(testbed.value, "virtual", False):
+        _nothing_real(testbed, cases, mistakes)
     return SuiteFile(path, text, head, testbed, settings, cases)
 
 
@@ -132,6 +135,15 @@ def _no_private_memory(testbed: Chosen[Any], cases: list[CaseFile], mistakes: Mi
             if getattr(choice.value.value, "one_process", False):
                 what = f"'{choice.value.kind}' links nodes of one process, and testbed '{testbed.kind}' gives each its own"
                 mistakes.add(choice.path, what, "use tcp")
+
+
+def _nothing_real(testbed: Chosen[Any], cases: list[CaseFile], mistakes: Mistakes) -> None:
+    """Refuse workloads that read the machine itself (`real`) where time and machines are simulated."""
+    for case in cases:
+        for choice in case.columns.get("workload", []):
+            if getattr(choice.value.value, "real", False):
+                what = f"'{choice.value.kind}' reads the machine itself, and testbed '{testbed.kind}' simulates its machines"
+                mistakes.add(choice.path, what, "use local or cluster, or another workload")
 
 
 class CaseReader:
@@ -275,17 +287,17 @@ class CaseReader:
             return None
 
     def _trigger(self, values: Mapping[str, Any], path: str, where: Mapping[str, str]) -> Trigger | None:
-        given = [k for k in ("at_s", "at_wave", "moment") if k in values]
-        hints: dict[str, Any] = {"at_s": float, "at_wave": int, "moment": Moment}
+        given = [k for k in ("at_s", "at_wave", "moment", "at_event") if k in values]
+        hints: dict[str, Any] = {"at_s": float, "at_wave": int, "moment": Moment, "at_event": int}
         made = {k: convert(values[k], hints[k], where.get(k, f"{path}.{k}"), self._mistakes) for k in given}
-        if given not in (["at_s"], ["at_wave"], ["moment"], ["at_wave", "moment"]):
+        if given not in (["at_s"], ["at_wave"], ["moment"], ["at_wave", "moment"], ["at_event"]):
             what = f"says {' and '.join(given)}" if given else "does not say when"
-            hint = "give exactly one of at_s, at_wave and moment (a moment may have an at_wave as well)"
+            hint = "give exactly one of at_s, at_wave, moment and at_event (a moment may have an at_wave as well)"
             self._mistakes.add(path, what, hint)
             return None
         if INVALID in made.values():
             return None
-        for key in ("at_s", "at_wave"):
+        for key in ("at_s", "at_wave", "at_event"):
             if made.get(key, 0) < 0:
                 self._mistakes.add(where.get(key, f"{path}.{key}"), f"{made[key]:g} must not be negative")
                 return None

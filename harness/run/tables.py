@@ -38,7 +38,7 @@ CASE_DEFAULTS: Mapping[str, str | float] = {
     "deadline_s": 30.0,
 }
 #: The keys of a [[case.fault]], beside those of the fault's kind.
-FAULT_KEYS = ("kind", "target", "at_s", "at_wave", "moment")
+FAULT_KEYS = ("kind", "target", "at_s", "at_wave", "moment", "at_event")
 
 RecoveryChoice = Literal["auto", "replay", "compose", "resume"]
 Expected = Literal["exact", "equivalent", "bounded-loss"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,8 @@ class TrialRun:
     def _drive(self, deployment: Deployment) -> Ended:
         """Carry events to the journal until the workload has finished, somebody interrupts, or nothing comes any more."""
         patience_s = self.plan.context.deadline_s + STALL_MARGIN_S
-        waves, last_sign, t_s = -1, time.monotonic(), 0.0
+        clock: Callable[[], float] = getattr(deployment, "clock", time.monotonic)
+        waves, last_sign, t_s = -1, clock(), 0.0
         while True:
             self.interrupts.check()
             events = deployment.poll(POLL_S)
@@ -145,7 +146,7 @@ class TrialRun:
                 return Ended("measured")
             grown = max((int(e.get("waves", -1)) for e in events if e["kind"] == "progress"), default=-1)
             t_s = max([t_s, *(float(e["t_s"]) for e in events)])
-            now = time.monotonic()
+            now = clock()
             if grown > waves or any(e["kind"] not in IDLE for e in events):
                 waves, last_sign = max(waves, grown), now
             elif now - last_sign > patience_s:

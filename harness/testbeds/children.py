@@ -17,6 +17,7 @@ from harness.api.fault import Action, Injection
 from harness.testbeds import procs
 from harness.testbeds.node_main import stderr_path
 from harness.testbeds.timers import Timers
+from harness.testbeds.traps import fault_event
 
 _SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP, Action.CONT: signal.SIGCONT}
 _LONGEST_LINE = 1 << 20
@@ -169,17 +170,7 @@ class Children:
             return
         t_s = time.monotonic() - self._epoch_s
         os.kill(child.pid, _SIGNALS[injection.action])  # still our pid: we are the parent and have not reaped it
-        self._emit(
-            {
-                "t_s": t_s,
-                "kind": "fault",
-                "fault": injection.fault,
-                "action": str(injection.action),
-                "node": injection.node,
-                "trigger": f"{injection.trigger.at_s:g} s",
-                "undo_after_s": injection.undo_after_s,
-            }
-        )
+        self._emit({"t_s": t_s, **fault_event(injection)})
         self._pend(child, Pending(injection.fault, injection.action, injection.undo_after_s))
 
     def _pend(self, child: Child, fault: Pending) -> None:

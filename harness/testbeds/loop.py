@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from harness.api.fault import Action, Injection
 from harness.api.testbed import DeploymentSpec
-from harness.api.transport import Endpoint, Link
+from harness.api.transport import Buffer, Endpoint, Link
 from harness.core.actions import CONNECT, SEND
-from harness.core.backend import BackEnd
 from harness.core.frontend import FrontEnd
-from harness.core.node import Node
-from harness.core.tree import Role
+from harness.testbeds.nodes import make_node
 from harness.testbeds.recorder import Recorder
-from harness.testbeds.traps import Traps
+from harness.testbeds.traps import Traps, fault_event
 
 #: How often the front-end writes samples and tells progress, and how often the other nodes, which the front-end closes in
 #: order, look for commands of their own. Their turns are spread, or a whole tree would stop for its chores at once.
 _CHORES_S: Final = 0.25
 _RARE_CHORES_S: Final = 0.5
+
+_SIGNALS: Final = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
 
 monotonic: Final = time.monotonic
 
@@ -53,27 +56,15 @@ def run_node(boot: NodeBoot) -> int:
         loop.close()
 
 
-def make_node(boot: NodeBoot) -> Node:
-    """The node with its application."""
-    spec, now = boot.spec, monotonic()
-    me = spec.tree.nodes[boot.node]
-    if me.role is Role.FRONT_END:
-        front = spec.workload.front_end(spec.context)
-        return FrontEnd(spec.tree, spec.settings, spec.filters, spec.down_filters, front, now)
-    if me.rank is not None:
-        back = spec.workload.back_end(spec.context, me.rank)
-        return BackEnd(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, back, now)
-    return Node(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, now)
-
-
 class Loop:
     """Connects one node with its endpoint; it is the endpoint's Sink. A link is the node's name for a connection."""
 
     def __init__(self, boot: NodeBoot) -> None:
         self.boot = boot
         self.endpoint = boot.endpoint
-        self.node = make_node(boot)
-        self.traps = Traps(self.node, boot.spec.injections, boot.report)
+        self.node = make_node(boot.spec, boot.node, monotonic())
+        mine = [i for i in boot.spec.injections if i.action in _SIGNALS]
+        self.traps = Traps(self.node, mine, self._strike)
         self.recorder: Recorder | None = None
         if isinstance(self.node, FrontEnd):
             boot.scratch.mkdir(parents=True, exist_ok=True)
@@ -141,13 +132,25 @@ class Loop:
             todo, node.out.actions = node.out.actions, []
             for op, a, b in todo:
                 if op is SEND:
-                    whole = self.traps.send(a, b) if armed else a.send(b)
+                    whole = self._send_trapped(a, b) if armed else a.send(b)
                     if not whole:
                         node.blocked(a)
                 elif op is CONNECT:
                     self._connect(a)
                 else:
                     a.close()
+
+    def _send_trapped(self, link: Link, parts: Sequence[Buffer]) -> bool:
+        """Send a frame; where that was asked for, strike with half of it on the wire (all of it, if the transport cannot)."""
+        struck = self.traps.mid_flush(parts)
+        whole: bool = (getattr(link, "send_half", link.send) if struck else link.send)(parts)
+        for injection in struck:
+            self.traps.spring(injection)
+        return whole
+
+    def _strike(self, injection: Injection) -> None:
+        self.boot.report(fault_event(injection))
+        os.kill(os.getpid(), _SIGNALS[injection.action])
 
     def _connect(self, peer: int) -> None:
         address = self.boot.addresses.get(peer, "")

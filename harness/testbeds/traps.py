@@ -1,42 +1,42 @@
-"""Faults that strike when the victim gets to a certain point: the victim signals itself, so that the moment is exact."""
+"""Faults that strike when the victim gets to a certain point, so that the moment is exact. Whoever runs the node strikes."""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.api.fault import Action, Injection, Moment
-from harness.api.transport import Buffer, Link
+from harness.api.fault import Injection, Moment
+from harness.api.transport import Buffer
 from harness.core import frames
 from harness.core.node import Node
 
-_SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
-
 
 class Traps:
-    """The injections of one node that wait for a wave or a moment."""
+    """The injections of one node that wait for a wave or a moment; `strike` is called with each when it is due."""
 
-    def __init__(self, node: Node, injections: Sequence[Injection], report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, node: Node, injections: Sequence[Injection], strike: Callable[[Injection], None]) -> None:
         self._node = node
-        self._report = report
-        self.armed = [i for i in injections if i.node == node.id and i.trigger.at_s is None and i.action in _SIGNALS]
+        self._strike = strike
+        self.armed = [
+            i for i in injections if i.node == node.id and (i.trigger.at_wave is not None or i.trigger.moment is not None)
+        ]
 
     def check(self) -> None:
         """Strike what is due. Called after each turn of the loop."""
         for injection in list(self.armed):
             if injection.trigger.moment is not Moment.MID_FLUSH and self._due(injection):
-                self._strike(injection)
+                self.spring(injection)
 
-    def send(self, link: Link, parts: Sequence[Buffer]) -> bool:
-        """Send a frame; where that was asked for, strike with half of it on the wire (all of it, if the transport cannot)."""
-        for injection in list(self.armed):
-            if injection.trigger.moment is Moment.MID_FLUSH and parts[0][1] == frames.DATA and self._reached(injection):
-                whole: bool = getattr(link, "send_half", link.send)(parts)
-                self._strike(injection)
-                return whole
-        return link.send(parts)
+    def mid_flush(self, parts: Sequence[Buffer]) -> list[Injection]:
+        """Which injections are to strike while the frame made of `parts` is being sent."""
+        if parts[0][1] != frames.DATA:
+            return []
+        return [i for i in self.armed if i.trigger.moment is Moment.MID_FLUSH and self._reached(i)]
+
+    def spring(self, injection: Injection) -> None:
+        """Strike now, once."""
+        self.armed.remove(injection)
+        self._strike(injection)
 
     def _due(self, injection: Injection) -> bool:
         node, moment = self._node, injection.trigger.moment
@@ -59,17 +59,25 @@ class Traps:
             return any(True for _ in streams)
         return any(s.next >= wave * s.units.per_wave for s in streams)
 
-    def _strike(self, injection: Injection) -> None:
-        self.armed.remove(injection)
-        t = injection.trigger
-        self._report(
-            {
-                "kind": "fault",
-                "fault": injection.fault,
-                "action": str(injection.action),
-                "node": injection.node,
-                "trigger": str(t.moment) if t.moment else f"wave {t.at_wave}",
-                "undo_after_s": injection.undo_after_s,
-            }
-        )
-        os.kill(os.getpid(), _SIGNALS[injection.action])
+
+def fault_event(injection: Injection) -> dict[str, Any]:
+    """What the journal is told when an injection strikes. Where several nodes are struck, or others than the one that it is
+    named by, they are listed: of a partition, those that are cut off from the front-end."""
+    t = injection.trigger
+    if t.moment:
+        trigger = str(t.moment)
+    elif t.at_s is not None:
+        trigger = f"{t.at_s:g} s"
+    else:
+        trigger = f"wave {t.at_wave}" if t.at_event is None else f"event {t.at_event}"
+    side = (injection.node, *injection.others)
+    struck = injection.peers if 0 in side and injection.peers else side
+    return {
+        "kind": "fault",
+        "fault": injection.fault,
+        "action": str(injection.action),
+        "node": injection.node,
+        **({"nodes": list(struck)} if struck != (injection.node,) else {}),
+        "trigger": trigger,
+        "undo_after_s": injection.undo_after_s,
+    }

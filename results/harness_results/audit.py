@@ -45,9 +45,9 @@ class Audit:
     violations: Sequence[Violation]
 
 
-def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules) -> Audit:
-    """Audit all streams of a trial. `died` maps a rank to the time (s) from which on it may be missing. Linear in the number
-    of sample rows, whatever the number of waves."""
+def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: RankSet = EMPTY) -> Audit:
+    """Audit all streams of a trial. `died` maps a rank to the time (s) from which on it may be missing; those in `back` may be
+    there again. Linear in the number of sample rows, whatever the number of waves."""
     members = Members(record)
     counts = dict.fromkeys(("delivered", "lost", "duplicated", "disordered", "partial", "degraded", "misnamed", "risen"), 0)
     violations: list[Violation] = []
@@ -58,7 +58,8 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules) -> Audit
             _pieces(rows, int(stream), record.contributor_sets, rules, counts, violations)
         else:
             _order(rows, int(stream), rules, counts, violations)
-        missing |= _names(rows, int(stream), members.of(int(stream)), record.contributor_sets, died, rules, counts, violations)
+        of_stream = members.of(int(stream))
+        missing |= _names(rows, int(stream), of_stream, record.contributor_sets, died, back, rules, counts, violations)
     return Audit(counts, missing, RankSet.of(died), tuple(violations))
 
 
@@ -142,6 +143,7 @@ def _names(
     members: RankSet,
     sets: Sequence[RankSet],
     died: Mapping[int, float],
+    back: RankSet,
     rules: Rules,
     counts: dict[str, int],
     violations: list[Violation],
@@ -178,6 +180,8 @@ def _names(
         return members - union(used.values())
     counts["degraded"] += int(waves[degraded].sum())
     for rank, when in died.items():
+        if rank in back:
+            continue
         risen = np.flatnonzero(_risen(rows, rank, when, used))
         if len(risen):
             counts["risen"] += int(waves[risen].sum())

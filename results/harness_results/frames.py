@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "fault": "number of the suite's fault entry, from 0",
         "kind": "its kind",
         "node": "the node that it struck",
-        "action": "kill, stop or cont",
+        "action": "what was done: kill, stop, cut, part, ...",
         "planned_s": "when it was to be done, since the trial's start; none for a fault at a wave or a moment",
         "done_s": "when it was done, since the trial's start",
         "late_ms": "done_s - planned_s",

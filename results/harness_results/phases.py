@@ -149,12 +149,14 @@ def _outlived(
     """Whether the node was held up and went on, and nobody was lost because of it. That takes more than silence: it went on
     before the workload ended, and a whole wave came out afterwards. A node that was killed is always lost."""
     finished = _first(record.of_kind("finished"), lambda e: True)
-    if truth.action != "stop" or truth.undone_s is None or (finished is not None and truth.undone_s >= finished):
+    # A connection that is cut and frames that are late are over at once; a slow node or a skewed clock may stay so.
+    well_s = truth.undone_s if truth.undone_s is not None or truth.action in ("stop", "part") else truth.done_s
+    if truth.final or well_s is None or (finished is not None and well_s >= finished):
         return False
     struck = [a for a in acts if a.well_s > (truth.done_s or 0.0)]
     if any(_is_loss(e, truth.node, struck) for e in told):
         return False
-    return _first_whole_row(record, truth.undone_s, died) is not None
+    return _first_whole_row(record, well_s, died) is not None
 
 
 def _is_loss(e: Event, node: int, struck: Sequence[_Act]) -> bool:
@@ -188,7 +190,7 @@ def _orphans(
     for e in told:
         if e["kind"] in ("adopter-chosen", "reattached") and e.get("lost") == lost:
             moved.setdefault(subject(e), e["t_s"])
-    killed = {a["node"] for a in record.of_kind("fault") if a.get("action") == "kill"}
+    killed = {a["node"] for a in record.of_kind("fault") if a.get("action") in ("kill", "vanish")}
     left = {subject(e) for e in record.of_kind("reattached")}
     out = [(subject(e), float(e["t_s"])) for e in record.of_kind("dead")]
     out += [(a.node, a.struck_s) for a in acts if a.fault == truth.fault and a.well_s > done_s]

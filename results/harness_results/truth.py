@@ -19,7 +19,8 @@ CLOCK_SLACK_S = 0.05
 class FaultTruth:
     """One planned act and what became of it. Times are seconds since the trial's start; None where it did not happen.
 
-    planned_s: when it was to be done, None where that was not planned by the clock (at a wave or a moment).
+    planned_s: when it was to be done, None where that was not planned by the clock (at a wave or a moment). nodes: all that it
+    struck.
     """
 
     fault: int
@@ -34,6 +35,12 @@ class FaultTruth:
     effect: str
     undone_s: float | None
     exited_s: float | None
+    nodes: tuple[int, ...]
+
+    @property
+    def final(self) -> bool:
+        """Whether it ends what it strikes."""
+        return self.action in ("kill", "vanish")
 
     @property
     def name(self) -> str:
@@ -71,7 +78,8 @@ def fault_truths(injections: Sequence[Mapping[str, Any]], events: Sequence[Mappi
 def _match(plan: Mapping[str, Any], key: tuple[int, int, str], nth: int, events: Sequence[Mapping[str, Any]]) -> FaultTruth:
     fault, node, action = key
     acts = [e for e in events if e["kind"] == "fault" and (e.get("fault"), e.get("node"), e.get("action")) == key]
-    done_s = float(acts[nth]["t_s"]) if nth < len(acts) else None
+    act = acts[nth] if nth < len(acts) else None
+    done_s = None if act is None else float(act["t_s"])
 
     def first(kind: str, **fields: Any) -> Mapping[str, Any] | None:
         if done_s is None:
@@ -95,6 +103,7 @@ def _match(plan: Mapping[str, Any], key: tuple[int, int, str], nth: int, events:
         effect="" if confirmed is None else str(confirmed.get("effect", "")),
         undone_s=None if undone is None else float(undone["t_s"]),
         exited_s=None if exited is None else float(exited["t_s"]),
+        nodes=tuple((act or {}).get("nodes") or (node,)),
     )
 
 
@@ -107,6 +116,8 @@ def describe_trigger(trigger: Mapping[str, Any]) -> str:
     """A trigger in words: at 1 s, at wave 500, mid-flush after wave 500."""
     if trigger.get("at_s") is not None:
         return f"at {trigger['at_s']:g} s"
+    if trigger.get("at_event") is not None:
+        return f"before event {trigger['at_event']}"
     wave, moment = trigger.get("at_wave"), trigger.get("moment")
     if moment is None:
         return f"at wave {wave}"
@@ -158,22 +169,33 @@ class Members:
         return self._known.get(stream, self._usual)
 
 
+def restarted(record: TrialRecord, truths: Sequence[FaultTruth]) -> RankSet:
+    """Ranks whose process was killed and got a successor that came in time: the front-end never declared them dead. They may be
+    in later waves again."""
+    declared = {subject(e) for e in record.of_kind("dead")}
+    back = {t.node for t in truths if t.final and t.undone_s is not None} - declared
+    return RankSet.of(rank for node in back if (rank := record.tree.nodes[node].rank) is not None)
+
+
 def deaths(record: TrialRecord, truths: Sequence[FaultTruth]) -> dict[int, float]:
     """From when on a rank may be missing, in seconds: rank to the time of its death.
 
-    A back-end is dead from the moment it was killed. One that was stopped is dead once the front-end has declared it so; an
-    adoption that failed does not make a rank dead, whatever the front-end says.
+    A back-end is dead from the moment it was killed. One that was struck otherwise (stopped, cut off) is dead once the
+    front-end has declared it so; an adoption that failed does not make a rank dead, whatever the front-end says.
     """
     declared = [(float(e["t_s"]), subject(e), ranks_in(e.get("ranks", ()))) for e in record.of_kind("dead")]
     found: dict[int, float] = {}
     for truth in truths:
-        rank = record.tree.nodes[truth.node].rank
-        if rank is None or truth.done_s is None:
+        if truth.done_s is None:
             continue
-        when: float | None = truth.done_s
-        if truth.action != "kill":
-            said = [t for t, node, ranks in declared if t >= truth.done_s and (node == truth.node or rank in ranks)]
-            when = min(said, default=None)
-        if when is not None:
-            found[rank] = min(when, found.get(rank, when))
+        for struck in truth.nodes:
+            rank = record.tree.nodes[struck].rank
+            if rank is None:
+                continue
+            when: float | None = truth.done_s
+            if not truth.final:
+                said = [t for t, node, ranks in declared if t >= truth.done_s and (node == struck or rank in ranks)]
+                when = min(said, default=None)
+            if when is not None:
+                found[rank] = min(when, found.get(rank, when))
     return found

@@ -13,7 +13,7 @@ from harness_results.audit import Audit, Rules, audit
 from harness_results.phases import PHASES, Orphan, Phases, recovery_phases
 from harness_results.statistics import rounded
 from harness_results.throughput import Deliveries, Effect, Return, Window, effects, throughput_back
-from harness_results.truth import FaultTruth, deaths, fault_truths
+from harness_results.truth import FaultTruth, deaths, fault_truths, restarted
 
 #: What a verdict on a trial can be.
 PASSED, FAILED, INVALID = "passed", "failed", "invalid"
@@ -82,7 +82,7 @@ def findings(record: TrialRecord, trial: Mapping[str, Any]) -> Findings:
     first, last = deliveries.span
     struck = min((r.done_s for r in done), default=last)
     return Findings(
-        audit=audit(record, died, rules_of(trial)),
+        audit=audit(record, died, rules_of(trial), restarted(record, truths)),
         faults=faults,
         steady=deliveries.steady(first, min(struck, last)),
         whole=deliveries.window(first, last),
@@ -140,7 +140,7 @@ def _front_end_ended(record: TrialRecord, found: Findings) -> str:
     end_s = min((float(e["t_s"]) for e in _bad_ends(record)), default=-math.inf)
     done = [(f.truth.done_s, f.truth) for f in found.faults if f.truth.node == 0 and f.truth.done_s is not None]
     for done_s, truth in sorted(done, key=lambda d: d[0]):
-        if truth.action == "kill":
+        if truth.final:
             return f"killed the front-end (node 0) at {done_s:.3f} s"
         # It is continued when the trial is taken down: what counts is that it was not before the end.
         still = done_s < end_s and (truth.undone_s is None or truth.undone_s >= end_s)
@@ -161,7 +161,7 @@ def _bad_ends(record: TrialRecord) -> list[Mapping[str, Any]]:
 def _unplanned_deaths(record: TrialRecord, found: Findings) -> list[str]:
     """Nodes that a signal ended in mid-run though no fault did it: something else on the machine interferes."""
     end = min((e["t_s"] for e in record.of_kind("finished")), default=float("inf"))
-    planned = {f.truth.node for f in found.faults if f.truth.done_s is not None}
+    planned = {node for f in found.faults if f.truth.done_s is not None for node in f.truth.nodes}
     return [
         f"node {e['node']} was ended by signal {-e['status']} at {e['t_s']:.3f} s, and no fault did it"
         for e in record.of_kind("node-exited")

@@ -1,24 +1,18 @@
-"""The faults crash and hang: what they plan, and the drills."""
+"""The faults of processes: what they plan."""
 
 from __future__ import annotations
 
-import pickle
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api.fault import Action, Fault, Injection, Moment, Trigger
+from harness.api.fault import Action, Injection, Moment, Trigger
 from harness.core.tree import Tree
-from harness.registry import load
-from harness.run.plan import load_plan
-from harness_faults import harness_faults
 from harness_faults.process import Crash, Hang
 
 TREE = Tree.from_parents([None, 0, 0, 1, 1, 2, 2])
-DRILLS = sorted((Path(__file__).parents[2] / "faults" / "drills").glob("*.toml"))
 
 
 def test_a_crash_kills_each_target_at_once():
@@ -34,6 +28,14 @@ def test_a_hang_is_undone_if_the_suite_says_so():
     for after_s in (None, 2.5):
         acts = Hang(resume_after_s=after_s).plan(0, (4,), trigger, TREE, random.Random(0))
         assert acts == [Injection(0, "hang", 4, Action.STOP, trigger, after_s)]
+
+
+def test_a_crash_that_is_followed_by_a_restart_needs_a_testbed_that_can():
+    assert Crash().needs == {"kill"} and Hang().needs == {"hang"}
+    crash = Crash(restart_after_s=2.0)
+    assert crash.needs == {"kill", "restart"}
+    trigger = Trigger(at_s=1.0)
+    assert crash.plan(0, (3,), trigger, TREE, random.Random(0)) == [Injection(0, "crash", 3, Action.KILL, trigger, 2.0)]
 
 
 @given(
@@ -60,27 +62,13 @@ def test_only_strikes_at_a_time_can_be_spread():
 
 @pytest.mark.parametrize(
     ("kind", "keys"),
-    [(Crash, {"spread_s": -1.0}), (Hang, {"spread_s": -0.1}), (Hang, {"resume_after_s": 0.0})],
+    [
+        (Crash, {"spread_s": -1.0}),
+        (Crash, {"restart_after_s": 0.0}),
+        (Hang, {"spread_s": -0.1}),
+        (Hang, {"resume_after_s": 0.0}),
+    ],
 )
 def test_impossible_values_are_refused(kind, keys):
     with pytest.raises(ValueError, match="must"):
         kind(**keys)
-
-
-def test_they_are_plain_plugins():
-    kinds = harness_faults()
-    assert set(kinds) == {"crash", "hang"}
-    assert kinds["crash"]().needs == {"kill"} and kinds["hang"]().needs == {"hang"}
-    for kind in kinds.values():
-        assert isinstance(kind(), Fault)
-        assert pickle.loads(pickle.dumps(kind())) == kind()
-
-
-@pytest.mark.parametrize("path", DRILLS, ids=lambda p: p.stem)
-def test_the_drills_are_sound(path):
-    plan = load_plan(path, load())
-    assert plan.trials and all(trial.injections for trial in plan.trials)
-
-
-def test_there_is_a_drill_for_each_fault():
-    assert {p.stem for p in DRILLS} >= set(harness_faults())

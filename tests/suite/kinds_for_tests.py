@@ -143,7 +143,7 @@ class Load:
             found.append("a negative rate is none")
         return found
 
-    def samples(self, context: TrialContext) -> dict[str, Items]:
+    def offers(self, context: TrialContext) -> dict[str, Items]:
         filter_ = "unknown" if self.note == "for another filter" else context.filter or "sum"
         return {filter_: [0.0, 0.0] if self.note == "no array" else np.zeros((2, *self.shape))}
 

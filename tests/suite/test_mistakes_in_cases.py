@@ -33,7 +33,7 @@ def replaced(key: str, line: str, text: str = GOOD) -> str:
     return without(key, text) + "\n" + line + "\n"
 
 
-WHEN = "give exactly one of at_s, at_wave and moment (a moment may have an at_wave as well)"
+WHEN = "give exactly one of at_s, at_wave, moment and at_event (a moment may have an at_wave as well)"
 
 ROUNDED = '["rounded", { kind = "rounded" }, { kind = "rounded", bits = 7 }, { kind = "rounded", bits = 8 }]'
 

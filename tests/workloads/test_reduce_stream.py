@@ -312,7 +312,7 @@ def test_items_that_the_filter_does_not_take_are_a_mistake_of_the_suite(tmp_path
 def test_samples_are_what_a_back_end_offers(make_world, filter_, shape):
     workload = ReduceStream(shape=shape, waves=5)
     world = make_world(workload, filter_)
-    (name, items), *others = workload.samples(world.context).items()
+    (name, items), *others = workload.offers(world.context).items()
     assert (name, others) == (filter_, [])
     assert (items.shape, items.dtype) == ((1, *shape), np.dtype("<i8"))
     assert shape == LARGE or (items == Source(workload.values(world.context, 0), 0, shape).make(0, 1)).all()

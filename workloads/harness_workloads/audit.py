@@ -91,7 +91,8 @@ class _StreamAudit:
             found += self._coverage(part, rows, last)
         found += self._contents(rows, offsets)
         if self.context.recovery is Recovery.COMPOSE:
-            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, self._spans(rows, last))
+            sure = self._spans(rows, last)
+            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last)
         return found
 
     def _told_lost(self, end: int) -> int:

@@ -99,13 +99,14 @@ def stream_ids(record: TrialRecord) -> dict[int, Mapping[str, Any]]:
 
 
 def struck(record: TrialRecord) -> dict[int, float]:
-    """Ranks whose own process was killed or stopped, and when first: the only ones that may be missing. That a back-end lost
-    its ancestors, or was declared dead, is no excuse."""
+    """Ranks that a fault struck itself (killed, stopped, cut off, ...), and when first: the only ones that may be missing. That
+    a back-end lost its ancestors, or was declared dead, is no excuse."""
     found: dict[int, float] = {}
     for event in record.of_kind("fault"):
-        rank = record.tree.nodes[int(event["node"])].rank
-        if rank is not None:
-            found[rank] = min(float(event["t_s"]), found.get(rank, float("inf")))
+        for node in event.get("nodes") or [event["node"]]:
+            rank = record.tree.nodes[int(node)].rank
+            if rank is not None:
+                found[rank] = min(float(event["t_s"]), found.get(rank, float("inf")))
     return found
 
 

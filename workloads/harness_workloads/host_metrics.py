@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class HostMetrics:
     samples: how many; interval_s: one every so often. proc: where the kernel shows its figures. The processor's histogram has
     ten bins from 0 to 1; a case with `filter = { kind = "histogram", ... }` chooses its own.
     """
+
+    #: What /proc shows is no part of a simulation.
+    real: ClassVar[bool] = True
 
     samples: int = 10
     interval_s: float = 1.0

@@ -130,7 +130,7 @@ class ReduceStream:
         filter_ = self.filters(context.filter)[0]
         return Values(context.seed, index, len(everybody(context)), self.item, filter_, self.elements)
 
-    def samples(self, context: TrialContext) -> dict[str, Items]:
+    def offers(self, context: TrialContext) -> dict[str, Items]:
         """See Workload: one wave of rank 0, shape (1, *item). Zeros stand for a large item, which takes as much memory as it
         has elements."""
         values = self.values(context, 0)

@@ -73,14 +73,16 @@ def judge_state(
     values: Values,
     stream: int,
     sure: Mapping[int, int],
+    waves: int,
 ) -> list[Violation]:
     """What is wrong with the state that the front-end noted for `stream`; of a cut item, with its first chunk that is wrong.
-    sure: for each member, the waves that it must have contributed to [0, n); 0 for one whose process was hit."""
+    sure: for each member, the waves that it must have contributed to [0, n); 0 for one whose process was hit. waves: how many
+    there were."""
     noted = [n for n in common.notes(record, "final-state") if n["stream"] == stream]
     where = f"stream {stream}: the final state"
     if not noted:
         return [Violation("missing", f"{where} was not delivered")] if record.of_kind("finished") else []
-    waves, told = max(sure.values(), default=0), noted[-1]["value"]
+    told = noted[-1]["value"]
     every = max(1, waves * len(sure) * len(values.sample) // _ENOUGH_NUMBERS) if values.filter in ARITHMETIC else 1
     sample = values.sample[::every]
     if waves * len(sure) * len(sample) > _MOST_NUMBERS:

@@ -1,0 +1,118 @@
+"""One scenario: run in the simulator as `harness run` would, judged by the same checks and by the invariants."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.api.testbed import DeploymentSpec
+from harness.explore.paths import paths_taken
+from harness.explore.space import Tables, toml_text
+from harness.registry import Registry
+from harness.run.plan import TrialPlan, load_plan
+from harness.run.record import load_trial
+from harness.run.trial import explain, plain_check
+from harness.sim.invariants import Invariants
+from harness.testbeds.sim import Sim
+from harness.testbeds.sim_deployment import SimDeployment
+
+#: The end of a scenario that hangs, in virtual seconds after its last fault; its requests have deadlines of their own.
+_GIVE_UP_S = 400.0
+_STOP_S = 10.0
+_NAME = Path("scenario.toml")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scenario. violations: (name of the invariant or check, what was wrong), none for a good run. paths: how
+    often each rare path was taken. events: how much happened; virtual_s: how long it took in virtual time."""
+
+    violations: tuple[tuple[str, str], ...]
+    paths: Mapping[str, int] = field(default_factory=Counter)
+    events: int = 0
+    virtual_s: float = 0.0
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of what was violated."""
+        return frozenset(name for name, _ in self.violations)
+
+
+def run_scenario(tables: Tables, registry: Registry, heal_s: float) -> Outcome:
+    """Run and judge one scenario. Raises UsageError where its tables are no suite."""
+    plan = load_plan(_NAME, registry, text=toml_text(tables))
+    trial = plan.trials[0]
+    testbed = plan.testbed.value
+    assert isinstance(testbed, Sim)  # every scenario says so
+    deployment = testbed.deploy(_spec(trial))
+    try:
+        events, wrong = _run(deployment, trial, heal_s)
+        wrong += _judged(deployment, trial, events, registry)
+    except Exception as error:  # whatever a node, an application or a check raises is a finding
+        events, wrong = [], [("raises", explain(error))]
+    world = deployment.world
+    return Outcome(tuple(wrong), paths_taken(events, trial.tree), world.happened, world.now)
+
+
+def _spec(trial: TrialPlan) -> DeploymentSpec:
+    return DeploymentSpec(
+        trial=trial.id,
+        secret=b"",
+        tree=trial.tree,
+        transport=trial.transport,
+        workload=trial.workload,
+        context=trial.context,
+        filters=trial.filters,
+        down_filters=trial.down_filters,
+        settings=trial.settings,
+        injections=trial.injections,
+        start_timeout_s=trial.settings.start_timeout_s,
+    )
+
+
+def _run(deployment: SimDeployment, trial: TrialPlan, heal_s: float) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The events, and what the invariants say."""
+    invariants = Invariants(deployment.world)
+    with deployment:
+        deployment.start()
+        events: list[dict[str, Any]] = []
+        finished = False
+        while not finished:
+            new = deployment.poll(0.0)
+            events += new
+            finished = any(e["kind"] == "finished" for e in new)
+            if not finished and deployment.clock() > _GIVE_UP_S:
+                return events, [("every-request-ends", f"the workload had not ended after {deployment.clock():.0f} s")]
+        # Who was away while the tree closed looks for a parent for so long.
+        events += deployment.stop(2 * trial.settings.start_timeout_s + _STOP_S)
+    return events, [*invariants.violations, *invariants.at_the_end(events, trial.injections, heal_s)]
+
+
+def _judged(
+    deployment: SimDeployment, trial: TrialPlan, events: Sequence[Mapping[str, Any]], registry: Registry
+) -> list[tuple[str, str]]:
+    """What the workload's check and the judge say, as of a trial that was recorded. Faults that found nothing to strike, or
+    came after the end, are not held against it."""
+    with tempfile.TemporaryDirectory(prefix="harness-explore-") as place:
+        directory = Path(place)
+        deployment.collect(directory)
+        plan = trial.to_json()
+        done = {(e["fault"], e["node"]) for e in events if e["kind"] == "fault"}
+        plan["injections"] = [i for i in plan["injections"] if (i["fault"], i["node"]) in done]
+        record, missing = load_trial(directory, plan, events)
+        expect = trial.expect.recovery or "exact"
+        check = plain_check(trial.workload.check(record, trial.context, expect))
+        found = {**plan, "outcome": "measured", "reason": "", "check": check, "record_notes": list(missing)}
+        if any(i["node"] == 0 for i in plan["injections"]):
+            return []  # a front-end that was struck may end the run
+        dead = {rank for e in events if e["kind"] == "dead" for rank in e["ranks"]}
+        if len(dead) == len(trial.tree.back_ends):
+            return []  # nobody was left: a typed error is the right answer
+        verdict = registry.judge(record, found)
+    if verdict["verdict"] == "passed" or (check["passed"] is None and not verdict.get("reasons")):
+        return []
+    return [(str(verdict["verdict"]), reason) for reason in verdict["reasons"]]

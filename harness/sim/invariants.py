@@ -1,0 +1,156 @@
+"""What must hold at every moment of a simulation, and at its end. docs/invariants.md has a paragraph on each.
+
+What is looked at after a node's turn is that node alone, so that the cost of an event does not grow with the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from harness.core.frontend import FrontEnd
+from harness.core.node import Node
+from harness.core.upstream import UpStream
+from harness.sim.seats import Seat
+from harness.sim.world import World
+
+#: Name to the sentence that must be true.
+INVARIANTS: Final[Mapping[str, str]] = {
+    "one-parent": "a node has at most one parent, and no node has two connections with the same child",
+    "no-cycles": "a parent is strictly nearer to the root than its child",
+    "epochs-monotonic": "the epoch of a stream at a node never goes back",
+    "waves-monotonic": "the next wave of a stream at a node goes back by a rewind only",
+    "memory-within-credit": "a node holds no more of a stream than the windows allow",
+    "fenced": "the front-end has nobody below it whom it has declared dead",
+    "no-busy-loop": "a node that wakes itself has something to do",
+    "every-request-ends": "the workload ends, and every request of it",
+    "everything-ends": "once the tree has closed, no process is left",
+    "heals": "once faults have stopped, the front-end suspects nobody for longer than the bound",
+    "agreement": "at the end all that are attached name the same nodes as dead",
+}
+_MOST: Final = 20
+#: Long queues are counted now and then: what is too much stays so for longer.
+_LONG: Final = 16
+_SELDOM: Final = 64
+
+
+class Invariants:
+    """Watches a world; `violations` are (name, what was wrong), each kind at each node once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._next = world.watch
+        self._seen: set[tuple[str, int]] = set()
+        self._stood: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self.violations: list[tuple[str, str]] = []
+        world.watch = self._look
+
+    def _look(self, seat: Seat) -> None:
+        if self._next is not None:
+            self._next(seat)
+        node = seat.node
+        self._family(node)
+        for stream, s in node.streams.up.items():
+            self._stream(seat, stream, s)
+        if isinstance(node, FrontEnd):
+            for child in node.children.values():
+                if child.node in node.membership.dead:
+                    self._wrong("fenced", node.id, f"node {child.node} is below the front-end, and declared dead")
+
+    def _wrong(self, name: str, node: int, what: str) -> None:
+        if (name, node) not in self._seen and len(self.violations) < _MOST:
+            self._seen.add((name, node))
+            self.violations.append((name, f"at {self._world.now:.6f} s: {what}"))
+
+    def _family(self, node: Node) -> None:
+        parent = node.parent
+        if parent is not None and self._world.tree.nodes[parent.node].depth >= node.me.depth:
+            self._wrong("no-cycles", node.id, f"node {node.id} has node {parent.node} as its parent, which is not above it")
+        if len(node.children) > 1:
+            ids = [child.node for child in node.children.values()]
+            if len(set(ids)) < len(ids):
+                self._wrong("one-parent", node.id, f"node {node.id} has a child twice: {sorted(ids)}")
+
+    def _stream(self, seat: Seat, stream: int, s: UpStream) -> None:
+        key = (seat.id, seat.life, stream)
+        epoch, next_ = self._stood.get(key, (0, 0))
+        if s.epoch < epoch:
+            self._wrong("epochs-monotonic", seat.id, f"node {seat.id}, stream {stream}: epoch {s.epoch} after {epoch}")
+        elif s.epoch == epoch and s.next < next_:
+            what = f"node {seat.id}, stream {stream}: unit {s.next} after {next_} in epoch {epoch}"
+            self._wrong("waves-monotonic", seat.id, what)
+        self._stood[key] = (s.epoch, s.next)
+        for what in _excess(seat.node, stream, s, thorough=self._world.happened % _SELDOM == 0):
+            self._wrong("memory-within-credit", seat.id, what)
+
+    def at_the_end(
+        self, events: Sequence[Mapping[str, Any]], injections: Iterable[Any], heal_s: float
+    ) -> list[tuple[str, str]]:
+        """What is wrong with the whole, once everything has ended or been stopped."""
+        world, found = self._world, []
+        left = [seat.id for seat in world.seats if seat.alive]
+        forced = [e["node"] for e in events if e["kind"] == "node-exited" and e.get("forced")]
+        unfinished = [e for e in events if e["kind"] == "finished" and "is busy with nothing" in str(e.get("reason", ""))]
+        if unfinished:
+            found.append(("no-busy-loop", str(unfinished[0]["reason"])))
+        frozen = {seat.id for seat in world.seats if seat.stopped or seat.vanished}
+        stuck = [n for n in (*left, *forced) if n not in frozen]
+        if stuck and not _front_end_struck(events):
+            found.append(("everything-ends", f"nodes {sorted(set(stuck))} had not ended by themselves"))
+        found += _heals(events, heal_s)
+        found += self._agreement()
+        return found
+
+    def _agreement(self) -> list[tuple[str, str]]:
+        """Whoever has heard all orders of the front-end names the same nodes as dead."""
+        front = self._world.seats[0].node
+        for seat in self._world.seats[1:]:
+            node = seat.node
+            if node.closing and node.control.last == front.control.last and node.dead != front.dead:
+                return [("agreement", f"node {seat.id} names {sorted(node.dead)} as dead, the front-end {sorted(front.dead)}")]
+        return []
+
+
+def _front_end_struck(events: Sequence[Mapping[str, Any]]) -> bool:
+    return any(e["kind"] == "fault" and e["node"] == 0 for e in events)
+
+
+def _heals(events: Sequence[Mapping[str, Any]], heal_s: float) -> list[tuple[str, str]]:
+    """A suspect comes back, or is declared dead, within the bound after the last fault began, ended or was seen."""
+    since: dict[int, float] = {}
+    last = 0.0
+    for e in events:
+        if e["kind"] in ("fault", "fault-undone"):
+            last = float(e["t_s"])
+        elif e["kind"] == "suspect":
+            since.setdefault(int(e["member"]), float(e["t_s"]))
+        elif e["kind"] in ("dead", "rejoined"):
+            begun = since.pop(int(e["member"]), None)
+            if begun is not None and float(e["t_s"]) - max(begun, last) > heal_s:
+                return [("heals", f"node {e['member']} was suspect from {begun:.3f} to {e['t_s']:.3f} s")]
+        elif e["kind"] == "finished":
+            for member, begun in since.items():
+                if float(e["t_s"]) - max(begun, last) > heal_s:
+                    return [("heals", f"node {member} was suspect from {begun:.3f} s to the end")]
+    return []
+
+
+def _excess(node: Node, stream: int, s: UpStream, thorough: bool) -> list[str]:
+    """What a node holds of a stream beyond the bounds of docs/protocol.md, in units."""
+    found = []
+    u = s.units
+    for inbox in s.inboxes.values():
+        if thorough or len(inbox.queue) <= _LONG:
+            held = sum(p.units for p in inbox.queue) if len(inbox.queue) else 0
+            # A child that began a rewind by itself may, for a round trip, still use what it was granted before.
+            if held > u.link_window + u.batch + (u.window if s.replay else 0):
+                found.append(f"node {node.id}, stream {stream}: an inbox holds {held} units, the window has {u.link_window}")
+    if thorough or len(s.outbox.kept) <= _LONG:
+        kept = sum(e[1] for e in s.outbox.kept)
+        if kept > (u.window + u.batch if s.replay else 0):
+            found.append(f"node {node.id}, stream {stream}: {kept} units are kept, the window has {u.window}")
+    if s.relay and (thorough or len(s.relay) <= _LONG):
+        relayed = sum(p.units for p in s.relay)
+        if relayed > len(node.tree.nodes) * (u.link_window + u.batch):  # a window for each child that ever came
+            found.append(f"node {node.id}, stream {stream}: {relayed} units to be relayed, the window has {u.link_window}")
+    return found

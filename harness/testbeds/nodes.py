@@ -1,0 +1,27 @@
+"""A node of a trial with its application, whatever runs it."""
+
+from __future__ import annotations
+
+from harness.api.testbed import DeploymentSpec
+from harness.core.backend import BackEnd
+from harness.core.frontend import FrontEnd
+from harness.core.node import Node
+from harness.core.tree import Role
+
+
+def make_node(spec: DeploymentSpec, node: int, now: float, life: int = 0) -> Node:
+    """Node `node` of the trial; `now` is what its clock shows, `life` how many processes had its place before."""
+    made = _node(spec, node, now)
+    made.life = life
+    return made
+
+
+def _node(spec: DeploymentSpec, node: int, now: float) -> Node:
+    me = spec.tree.nodes[node]
+    if me.role is Role.FRONT_END:
+        front = spec.workload.front_end(spec.context)
+        return FrontEnd(spec.tree, spec.settings, spec.filters, spec.down_filters, front, now)
+    if me.rank is not None:
+        back = spec.workload.back_end(spec.context, me.rank)
+        return BackEnd(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, back, now)
+    return Node(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, now)
