@@ -126,7 +126,7 @@ def _load(rng: random.Random, space: Space) -> Tables:
         load: Tables = {"kind": kind, "streams": rng.randint(1, space.streams), "waves": space.waves}
         load["messages"] = rng.choice([0, 3, 40])
         load["lazy"] = rng.choice([0.0, 0.1, 0.5])
-        return {"workload": load}
+        return {"workload": load, "sync": "do-not-wait"}
     if kind == "round-trip":
         load = {"kind": kind, "requests": rng.randint(1, max(1, space.waves // 4)), "warm_up": 0}
         return {"workload": load | {"outstanding": rng.choice([1, 1, 4])}}

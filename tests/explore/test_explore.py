@@ -42,6 +42,12 @@ def test_seeds_pass(seed: int) -> None:
     assert run_scenario(scenario(space, "explore", QUICK, seed), load(), 30.0).violations == ()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_mixed_loads_pass(seed: int) -> None:
+    space = Space(workloads=("mixed",), nodes=16, waves=40)
+    assert run_scenario(scenario(space, "explore", QUICK, seed), load(), 30.0).violations == ()
+
+
 def test_a_scenario_runs_the_same_each_time() -> None:
     first, second = (run_scenario(scenario(SPACE, "x", QUICK, 3), load(), 30.0) for _ in range(2))
     assert first == second and first.events > 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.hookspecs import hookimpl
 from harness_workloads.host_metrics import HostMetrics
+from harness_workloads.mixed import Mixed
 from harness_workloads.reduce_stream import ReduceStream
 from harness_workloads.round_trip import RoundTrip
 from harness_workloads.trace_classes import TraceClasses
@@ -17,4 +18,5 @@ def harness_workloads() -> dict[str, type]:
         "round-trip": RoundTrip,
         "host-metrics": HostMetrics,
         "trace-classes": TraceClasses,
+        "mixed": Mixed,
     }
