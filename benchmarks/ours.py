@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,10 @@ from harness.api.errors import HarnessError
 from harness.api.fault import Injection
 from harness.api.records import Check, TrialRecord
 from harness.api.testbed import DeploymentSpec, Testbed
-from harness.api.workload import TrialContext, Workload
-from harness.core.settings import NodeSettings
-from harness.core.spec import Recovery
+from harness.api.workload import Workload
 from harness.core.tree import Tree
-from harness.registry import Category, load, plain
-from harness.run.record import load_trial
-
-POLL_S = 0.1
-STOP_S = 10.0
-
-
-class TrialFailed(HarnessError):
-    """A trial of a benchmark did not pass its own check: its figures are worth nothing."""
+from harness.registry import Category, load
+from harness.run.single import run_single, single_spec
 
 
 @dataclass(frozen=True)
@@ -56,55 +46,21 @@ class Bench:
         self._count = 0
 
     @contextmanager
-    def deployed(
-        self,
-        tree: Tree,
-        workload: Workload,
-        filter_: str = "sum",
-        *,
-        recovery: Recovery = Recovery.REPLAY,
-        settings: NodeSettings | None = None,
-        injections: Sequence[Injection] = (),
-        seed: int = 1,
-    ) -> Iterator[tuple[Any, DeploymentSpec]]:
-        """A deployment that is started by hand, for what `run` does not offer."""
-        self._count += 1
-        make = load().make
-        spec = DeploymentSpec(
-            trial=f"bench-{self._count}",
-            secret=secrets.token_bytes(32),
-            tree=tree,
-            transport=make(Category.TRANSPORT, "tcp"),
-            workload=workload,
-            context=TrialContext(seed, tree, filter_, recovery),
-            filters={name: make(Category.FILTER, name) for name in workload.filters(filter_)},
-            down_filters={"null": make(Category.DOWN_FILTER, "null")},
-            settings=settings or NodeSettings(),
-            injections=injections,
-        )
+    def deployed(self, tree: Tree, workload: Workload, **more: Any) -> Iterator[tuple[Any, DeploymentSpec]]:
+        """A deployment that is started by hand, for what `run` does not offer. `more`: see harness.run.single.single_spec."""
+        spec = self._spec(tree, workload, "sum", **more)
         with self.testbed.deploy(spec) as deployment:
             yield deployment, spec
 
     def run(self, tree: Tree, workload: Workload, filter_: str = "sum", *, expect: str = "exact", **more: Any) -> Trial:
         """Run a trial to its end. Raises TrialFailed where its check does not pass."""
-        with self.deployed(tree, workload, filter_, **more) as (deployment, spec):
-            deployment.start()
-            events: list[dict[str, Any]] = []
-            while not any(e["kind"] == "finished" for e in events):
-                events += deployment.poll(POLL_S)
-            events += deployment.stop(STOP_S)
-            into = self.scratch / spec.trial
-            into.mkdir()
-            deployment.collect(into)
-        plan: Mapping[str, Any] = {
-            "tree": {"parents": [n.parent for n in tree.nodes], "hosts": [n.host for n in tree.nodes]},
-            "workload": plain(workload),
-        }
-        record, missing = load_trial(into, plan, events)
-        check = workload.check(record, spec.context, expect)
-        if missing or not check.passed:
-            raise TrialFailed(f"a trial did not pass its check: {check.summary or 'no summary'} {'; '.join(missing)}")
+        spec = self._spec(tree, workload, filter_, **more)
+        record, check = run_single(self.testbed, spec, self.scratch / spec.trial, expect=expect)
         return Trial(record, check, spec.injections)
+
+    def _spec(self, tree: Tree, workload: Workload, filter_: str, **more: Any) -> DeploymentSpec:
+        self._count += 1
+        return single_spec(f"bench-{self._count}", tree, workload, filter_, **more)
 
     def forget(self) -> None:
         """Delete the samples of the trials so far."""

@@ -13,12 +13,13 @@ import sys
 from dataclasses import dataclass
 
 from benchmarks.common import environment, number, percentiles, table, tree_of
-from benchmarks.ours import Bench, Trial, TrialFailed, as_program, opened, waves_per_s
+from benchmarks.ours import Bench, Trial, as_program, opened, waves_per_s
 from harness.api.fault import Action, Injection, Trigger
 from harness.core.settings import NodeSettings
 from harness.core.spec import Recovery
 from harness.core.tree import Tree
 from harness.registry import plain
+from harness.run.single import TrialFailed
 from harness_results.phases import PHASES, recovery_phases
 from harness_results.truth import deaths, fault_truths
 from harness_workloads.reduce_stream import ReduceStream

@@ -14,7 +14,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import Figures, environment, medians, number, table, tree_of
-from benchmarks.ours import POLL_S, STOP_S, Bench, TrialFailed, as_program, opened
+from benchmarks.ours import Bench, as_program, opened
+from harness.run.single import POLL_S, STOP_S, TrialFailed
 from harness_workloads.reduce_stream import ReduceStream
 
 #: While the tree idles along at this rate, its processes are weighed.

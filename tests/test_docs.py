@@ -90,7 +90,7 @@ def test_every_exit_code():
 def test_every_command_and_option():
     text = (DOCS / "cli.md").read_text()
     found = dict(commands(typer.main.get_command(app)))
-    assert len(found) == 7
+    assert len(found) == 9
     assert [name for name in found if f"`{name}" not in text] == []
     words = code("cli.md")
     options = {o for c in found.values() for p in c.params for o in p.opts if o.startswith("--") and o != "--help"}

@@ -27,10 +27,12 @@ app = typer.Typer(
     epilog=EXIT_CODES.replace("\n", " "),
 )
 plugin_app = typer.Typer(no_args_is_help=True, help="Look at the plugins that are installed, and check one.")
-topology_app = typer.Typer(no_args_is_help=True, help="Look at overlay trees.")
+topology_app = typer.Typer(no_args_is_help=True, help="Look at overlay trees, and choose one.")
 app.add_typer(plugin_app, name="plugin")
 app.add_typer(topology_app, name="topology")
 
+#: Where the parameters of the cost model are, as people are told.
+PARAMETERS = "runs/topology-parameters.json"
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, all else on standard error.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the expanded matrix and the fault plan; deploy nothing.")]
 Keys = Annotated[list[str] | None, typer.Argument(help="Keys of the kind as key=value, e.g. fanout=4.", show_default=False)]
@@ -149,6 +151,50 @@ def topology_show(
     from harness.cli import trees
 
     return trees.show(kind, ctx.args, lines, ascii_only, as_json)
+
+
+@topology_app.command("calibrate")
+@command
+def topology_calibrate(
+    parameters: Annotated[Path | None, typer.Option(help=f"Write to this file instead of {PARAMETERS}.")] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Measure this machine for `harness topology advise`: some small trees on the testbed `local`, for about 20 seconds."""
+    from harness.cli import advice
+
+    return advice.measure(parameters, as_json)
+
+
+@topology_app.command("advise")
+@command
+def topology_advise(
+    back_ends: Annotated[int, typer.Option(help="How many back-ends the tree has.", show_default=False)],
+    budget: Annotated[int | None, typer.Option(help="At most so many communication processes.", show_default=False)] = None,
+    item_bytes: Annotated[int, typer.Option(help="Bytes that each back-end contributes to a wave.")] = 8,
+    request_bytes: Annotated[int, typer.Option(help="Bytes of the request before it, for the latency.")] = 16,
+    rate: Annotated[float, typer.Option(help="Waves a second that the tree must carry; 0: any.")] = 0.0,
+    objective: Annotated[str, typer.Option(help="latency or throughput.")] = "latency",
+    failures_per_node_hour: Annotated[float, typer.Option(help="Failures of each process in an hour.")] = 0.0,
+    undisturbed: Annotated[float, typer.Option(help="The part of the waves that no failure may touch, e.g. 0.999.")] = 0.0,
+    filter_ns_per_byte: Annotated[
+        float | None, typer.Option(help="What the filter costs to merge one more contribution.", show_default="sum")
+    ] = None,
+    cores: Annotated[int | None, typer.Option(help="Cores that the nodes share.", show_default="this machine's")] = None,
+    parameters: Annotated[Path | None, typer.Option(help=f"Parameters, instead of {PARAMETERS} if it is there.")] = None,
+    top: Annotated[int, typer.Option(help="Show so many trees.", min=1)] = 8,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Rank trees by a cost model, and say why the first one is first."""
+    from harness.cli import advice
+
+    wishes = {
+        "objective": objective,
+        "rate_waves_s": rate,
+        "failures_per_node_hour": failures_per_node_hour,
+        "undisturbed": undisturbed,
+    }
+    sizes = (item_bytes, request_bytes)
+    return advice.advise(back_ends, budget, sizes, wishes, cores, filter_ns_per_byte, parameters, top, as_json)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api.testbed import DeploymentSpec
 from harness.explore.paths import paths_taken
 from harness.explore.space import Tables, toml_text
 from harness.registry import Registry
@@ -48,7 +47,7 @@ def run_scenario(tables: Tables, registry: Registry, heal_s: float) -> Outcome:
     trial = plan.trials[0]
     testbed = plan.testbed.value
     assert isinstance(testbed, Sim)  # every scenario says so
-    deployment = testbed.deploy(_spec(trial))
+    deployment = testbed.deploy(trial.deployment(b""))
     try:
         events, wrong = _run(deployment, trial, heal_s)
         wrong += _judged(deployment, trial, events, registry)
@@ -56,22 +55,6 @@ def run_scenario(tables: Tables, registry: Registry, heal_s: float) -> Outcome:
         events, wrong = [], [("raises", explain(error))]
     world = deployment.world
     return Outcome(tuple(wrong), paths_taken(events, trial.tree), world.happened, world.now)
-
-
-def _spec(trial: TrialPlan) -> DeploymentSpec:
-    return DeploymentSpec(
-        trial=trial.id,
-        secret=b"",
-        tree=trial.tree,
-        transport=trial.transport,
-        workload=trial.workload,
-        context=trial.context,
-        filters=trial.filters,
-        down_filters=trial.down_filters,
-        settings=trial.settings,
-        injections=trial.injections,
-        start_timeout_s=trial.settings.start_timeout_s,
-    )
 
 
 def _run(deployment: SimDeployment, trial: TrialPlan, heal_s: float) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.api.errors import UsageError
 from harness.api.fault import Injection
-from harness.api.testbed import Testbed
+from harness.api.testbed import DeploymentSpec, Testbed
 from harness.api.transport import Transport
 from harness.api.workload import TrialContext, Workload
 from harness.core.filters import DownFilter, Filter, Items
@@ -71,6 +71,22 @@ class TrialPlan:
     def expect(self) -> Expect:
         """What the suite expects of it; `recovery` is set."""
         return self.case.expect
+
+    def deployment(self, secret: bytes) -> DeploymentSpec:
+        """What a testbed needs to run it."""
+        return DeploymentSpec(
+            trial=self.id,
+            secret=secret,
+            tree=self.tree,
+            transport=self.transport,
+            workload=self.workload,
+            context=self.context,
+            filters=self.filters,
+            down_filters=self.down_filters,
+            settings=self.settings,
+            injections=self.injections,
+            start_timeout_s=self.settings.start_timeout_s,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which the trial can be judged again: see `tree_of` and `context_of`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.api.errors import HarnessError, InfrastructureError
 from harness.api.records import Check
-from harness.api.testbed import Deployment, DeploymentSpec, Testbed
+from harness.api.testbed import Deployment, Testbed
 from harness.registry import plain
 from harness.run.interrupts import Interrupted, Interrupts
 from harness.run.journal import Journal
@@ -91,7 +91,7 @@ class TrialRun:
             return Ended("infrastructure", f"the check of the workload failed: {explain(e)}")
 
     def _measure(self) -> Ended:
-        with self.testbed.deploy(self._spec()) as deployment:
+        with self.testbed.deploy(self.plan.deployment(self.secret)) as deployment:
             try:
                 deployment.start()
                 ended = self._drive(deployment)
@@ -116,22 +116,6 @@ class TrialRun:
 
     def _collect(self, deployment: Deployment) -> None:
         deployment.collect(self.directory)
-
-    def _spec(self) -> DeploymentSpec:
-        plan = self.plan
-        return DeploymentSpec(
-            trial=plan.id,
-            secret=self.secret,
-            tree=plan.tree,
-            transport=plan.transport,
-            workload=plan.workload,
-            context=plan.context,
-            filters=plan.filters,
-            down_filters=plan.down_filters,
-            settings=plan.settings,
-            injections=plan.injections,
-            start_timeout_s=plan.settings.start_timeout_s,
-        )
 
     def _drive(self, deployment: Deployment) -> Ended:
         """Carry events to the journal until the workload has finished, somebody interrupts, or nothing comes any more."""
