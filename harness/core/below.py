@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 Edge = tuple[int, int, int]
@@ -14,6 +13,7 @@ class Below:
 
     def __init__(self) -> None:
         self._edges: dict[int, tuple[int, int]] = {}
+        self._kin = Kin()
         self.version = 0
 
     def edges(self) -> list[Edge]:
@@ -27,30 +27,54 @@ class Below:
         if notice["op"] == "lost":
             if node in self._edges and int(notice["inc"]) >= self._edges[node][1]:
                 for n in self.subtree(node):
-                    self._edges.pop(n, None)
+                    self._forget(n)
             return
         edges = [(int(n), int(by), int(inc)) for n, by, inc in notice["below"]]
         listed = {n for n, _, _ in edges}
         for n in self.subtree(node)[1:]:
             if n not in listed:
-                self._edges.pop(n, None)
+                self._forget(n)
         if notice["op"] == "joined":
             edges.append((node, int(notice["by"]), int(notice["inc"])))
         for n, by, inc in edges:
             if n not in self._edges or inc >= self._edges[n][1]:
                 self._edges[n] = (by, inc)
+                self._kin.place(n, by)
+
+    def _forget(self, node: int) -> None:
+        self._edges.pop(node, None)
+        self._kin.remove(node)
 
     def subtree(self, node: int) -> list[int]:
         """`node` and everything below it."""
-        return descend(node, ((n, by) for n, (by, _) in self._edges.items()))
+        return self._kin.subtree(node)
 
 
-def descend(node: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """`node` and everything below it in a tree of (child, parent) pairs, parents before children."""
-    children: dict[int, list[int]] = {}
-    for child, parent in pairs:
-        children.setdefault(parent, []).append(child)
-    found = [node]
-    for n in found:
-        found.extend(children.get(n, ()))
-    return found
+class Kin:
+    """Who is below whom, as it changes: what is asked of a subtree costs what is in it, not what is in the tree."""
+
+    def __init__(self) -> None:
+        self._parents: dict[int, int] = {}
+        self._children: dict[int, dict[int, None]] = {}
+
+    def place(self, node: int, by: int) -> None:
+        """`node` is a child of `by` from now on."""
+        old = self._parents.get(node)
+        if old != by:
+            if old is not None:
+                del self._children[old][node]
+            self._parents[node] = by
+            self._children.setdefault(by, {})[node] = None
+
+    def remove(self, node: int) -> None:
+        """`node` is nobody's child any more."""
+        old = self._parents.pop(node, None)
+        if old is not None:
+            del self._children[old][node]
+
+    def subtree(self, node: int) -> list[int]:
+        """`node` and everything below it, parents before children."""
+        found = [node]
+        for n in found:
+            found.extend(self._children.get(n, ()))
+        return found

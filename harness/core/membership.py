@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.core.below import descend
+from harness.core.below import Kin
 from harness.core.frames import PROTOCOL_ERROR, SILENT
 from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
@@ -38,6 +38,8 @@ class Membership:
         self.tree = tree
         self.settings = settings
         self.parents: dict[int, int] = {}
+        self._kin = Kin()
+        self._unheard = {n.id for n in tree.nodes if n.id}
         self.incarnations: dict[int, int] = {}
         self.suspects: dict[int, Suspect] = {}
         self.dead: set[int] = set()
@@ -46,7 +48,7 @@ class Membership:
 
     def below(self, node: int) -> list[int]:
         """The nodes of the current subtree of `node`, itself included."""
-        return descend(node, self.parents.items())
+        return self._kin.subtree(node)
 
     def joined(self, node: int, by: int, incarnation: int, below: Iterable[Sequence[int]], now: float) -> list[int]:
         """`by` took `node` in, with everything that is `below` it now; the nodes that are no longer suspect."""
@@ -68,6 +70,8 @@ class Membership:
         if node in self.dead or incarnation < self.incarnations.get(node, 0):
             return []
         self.parents[node] = by
+        self._kin.place(node, by)
+        self._unheard.discard(node)
         self.incarnations[node] = incarnation
         return [node] if self.suspects.pop(node, None) is not None else []
 
@@ -100,6 +104,7 @@ class Membership:
         for n in nodes:
             self.suspects.pop(n, None)
         self.dead |= nodes
+        self._unheard -= nodes
         return nodes
 
     def due(self) -> float:
@@ -117,7 +122,7 @@ class Membership:
 
     def missing(self) -> list[int]:
         """Nodes that have neither attached nor been declared dead."""
-        return [n.id for n in self.tree.nodes if n.id and n.id not in self.parents and n.id not in self.dead]
+        return sorted(self._unheard)
 
     def view(self) -> dict[str, Any]:
         """Plain values for the journal: the tree as it is now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from harness.core.ranks import RankSet
 
@@ -30,7 +31,7 @@ class TreeNode:
     host: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tree:
     """A whole tree; `nodes[i].id == i`, and node 0 is the front-end."""
 
@@ -79,12 +80,12 @@ class Tree:
             raise ValueError(f"{len(hosts)} hosts given for {len(self.nodes)} nodes")
         return Tree(tuple(replace(n, host=h) for n, h in zip(self.nodes, hosts, strict=True)))
 
-    @property
+    @cached_property
     def back_ends(self) -> tuple[TreeNode, ...]:
         """The back-ends, ordered by rank."""
         return tuple(sorted((n for n in self.nodes if n.role is Role.BACK_END), key=lambda n: n.rank or 0))
 
-    @property
+    @cached_property
     def communication(self) -> tuple[TreeNode, ...]:
         """The communication processes, by id."""
         return tuple(n for n in self.nodes if n.role is Role.COMMUNICATION)
@@ -114,18 +115,25 @@ class Tree:
         me = self.nodes[orphan]
         brothers = self.nodes[me.parent].children if me.parent is not None else ()
         turn = brothers.index(orphan) if orphan in brothers else orphan
-        inner = [n for n in self.nodes if n.role is not Role.BACK_END and n.depth < me.depth and n.id not in (dead, orphan)]
         lost = self.nodes[dead]
-
-        def distance(n: TreeNode) -> tuple[int, int]:
-            return (0 if n.parent == lost.parent and n.depth == lost.depth else 1, -n.depth)
-
-        groups: dict[tuple[int, int], list[int]] = {}
-        for n in inner:
-            if n.id != 0:
-                groups.setdefault(distance(n), []).append(n.id)
+        out = (dead, orphan)
+        near = []
+        if lost.parent is not None and lost.depth < me.depth:
+            near = [c for c in self.nodes[lost.parent].children if c not in out and self.nodes[c].role is not Role.BACK_END]
+        groups = [near]
+        for depth in range(me.depth - 1, 0, -1):
+            others = set(near) if depth == lost.depth else ()
+            groups.append([n for n in self._inner.get(depth, ()) if n not in out and n not in others])
         ranked: list[int] = []
-        for key in sorted(groups):
-            g = groups[key]
-            ranked.extend(g[turn % len(g) :] + g[: turn % len(g)])
+        for g in groups:
+            if g:
+                ranked.extend(g[turn % len(g) :] + g[: turn % len(g)])
         return (*ranked, 0) if dead != 0 else tuple(ranked)
+
+    @cached_property
+    def _inner(self) -> dict[int, list[int]]:
+        """The communication processes of each depth, by id."""
+        found: dict[int, list[int]] = {}
+        for n in self.communication:
+            found.setdefault(n.depth, []).append(n.id)
+        return found

@@ -44,7 +44,6 @@ class Uplink:
         """Look for the parent of the plan first."""
         me = self.node.me
         if me.parent is not None:
-            self.candidates = (me.parent, *self.node.tree.adopters(me.id, me.parent))
             self.alone_since = self.node.now
             self._try_next()
 
@@ -70,19 +69,34 @@ class Uplink:
         if node.now - self.alone_since > node.settings.start_timeout_s:
             node.out.exit = (5, f"no parent found within {node.settings.start_timeout_s} s")
             return
-        alive = [c for c in self.candidates if c not in node.dead]
-        if not alive:
+        target = self._choose()
+        if target is None:
             node.out.event("front-end-lost", by=node.id)
             node.out.exit = (5, "the front-end is lost: nobody is left to adopt this node")
             return
-        self.target = alive[self.attempt % len(alive)]
-        self.attempt += 1
-        self.round = self.attempt // len(alive)
+        self.target = target
         if self.lost_parent >= 0:
             node.out.event("adopter-chosen", lost=self.lost_parent, adopter=self.target, attempt=self.attempt)
         self.due = node.now + self.patience()
         node.rearm = True
         node.out.actions.append((actions.CONNECT, self.target, None))
+
+    def _choose(self) -> int | None:
+        """The next candidate, None where nobody is left."""
+        node, me = self.node, self.node.me
+        if self.lost_parent < 0 and not self.candidates:
+            if self.attempt == 0 and me.depth > 1 and me.parent not in node.dead:
+                self.attempt, self.round = 1, 0
+                return me.parent  # nearly always it will do, and the others, who may be many, need not be looked for
+            assert me.parent is not None
+            self.candidates = (me.parent, *node.tree.adopters(me.id, me.parent))
+        alive = [c for c in self.candidates if c not in node.dead]
+        if not alive:
+            return None
+        target = alive[self.attempt % len(alive)]
+        self.attempt += 1
+        self.round = self.attempt // len(alive)
+        return target
 
     def patience(self) -> float:
         """How long the attempt under way may take."""

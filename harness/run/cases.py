@@ -25,7 +25,7 @@ from harness.run.tables import CASE_KEYS, DEFAULT_EXPECTED, Deadline, Expect, Fa
 #: A matrix with more points than this is a mistake rather than a wish.
 MAX_CASES = 5_000
 #: One process a node: a tree larger than this is a mistake rather than a wish.
-MAX_NODES = 10_000
+MAX_NODES = 200_000
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,8 @@ from harness.testbeds.sim_faults import SimFaults
 #: So much may happen in one poll before the runner may look at other things.
 _POLL_STEPS = 5000
 _PROGRESS_S = 0.25
+#: Nearly everything is freed at once: a large tree is not to be searched for garbage again and again.
+_COLLECT = (100_000, 50, 1000)
 
 
 class SimDeployment:
@@ -34,6 +37,8 @@ class SimDeployment:
         self.world = World(spec.tree, self._build, model, spec.context.seed, self._take)
         self._faults = SimFaults(self.world, spec.injections, self._take)
         self.world.at(_PROGRESS_S, self._progress)
+        self._collecting = gc.get_threshold()
+        gc.set_threshold(*_COLLECT)
 
     def _build(self, node: int, now: float, life: int) -> Node:
         return make_node(self._spec, node, now, life)
@@ -43,6 +48,7 @@ class SimDeployment:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stopped = True
+        gc.set_threshold(*self._collecting)
 
     def clock(self) -> float:
         """Virtual seconds since the trial's start."""

@@ -16,7 +16,7 @@ that the sum over all ranks fits the type's integers (2^53 for f64, 2^24 for f32
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,20 @@ def scrambled(seed: int, numbers: Array) -> Array:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
     mixed: Array = z ^ (z >> np.uint64(31))
     return mixed
+
+
+@lru_cache(maxsize=32)
+def _sequence(key: int, count: int) -> Array:
+    """`count` random-looking numbers. Kept, since in one process many back-ends may need the same; not to be changed."""
+    made = scrambled(key, np.arange(count, dtype=np.uint64))
+    made.setflags(write=False)
+    return made
+
+
+@lru_cache(maxsize=32)
+def _secrets(first: int, second: int, ranks: int, bits: int) -> tuple[Array, Array]:
+    a, b = _modulo(_sequence(first, ranks), bits) | np.uint64(1), _modulo(_sequence(second, ranks), bits)
+    return a, b
 
 
 def _finalized(z: int) -> int:
@@ -99,8 +113,10 @@ class Values:
         return self.elements > SMALL
 
     def _scrambled(self, kind: int, count: int) -> Array:
-        key = (self.seed ^ (self.stream << 40) ^ (kind << 56)) & _WORD
-        return scrambled(key, np.arange(count, dtype=np.uint64))
+        return _sequence(self._key(kind), count)
+
+    def _key(self, kind: int) -> int:
+        return (self.seed ^ (self.stream << 40) ^ (kind << 56)) & _WORD
 
     def _draw(self, kind: int, count: int) -> Array:
         return _modulo(self._scrambled(kind, count), self.bits)
@@ -117,11 +133,11 @@ class Values:
     @cached_property
     def secrets(self) -> tuple[Array, Array]:
         """The numbers a and b of each rank: shape (ranks,) each, uint64."""
-        return self._draw(1, self.ranks) | np.uint64(1), self._draw(2, self.ranks)
+        return _secrets(self._key(1), self._key(2), self.ranks, self.bits)
 
     @cached_property
     def _pattern(self) -> Array:
-        pattern = self._draw(3, min(self.elements, SMALL))
+        pattern = self._draw(3, min(self.elements, SMALL)).copy()
         pattern[0] = 0
         return pattern
 
