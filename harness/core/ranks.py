@@ -87,8 +87,14 @@ class RankSet:
         return RankSet((max(a, c), min(b, d)) for a, b in self.ranges for c, d in other.ranges if max(a, c) < min(b, d))
 
     def __sub__(self, other: RankSet) -> RankSet:
+        if not self._len or not other._len:
+            return self
+        low, high = self.ranges[0][0], self.ranges[-1][1]
+        cut = [(c, d) for c, d in other.ranges if c < high and d > low]
+        if not cut:
+            return self
         left = list(self.ranges)
-        for c, d in other.ranges:
+        for c, d in cut:
             left = [piece for a, b in left for piece in ((a, min(b, c)), (max(a, d), b)) if piece[0] < piece[1]]
         return RankSet(left)
 
