@@ -29,7 +29,7 @@ test: setup
 test-long: setup
 	$(PYTEST) -q -m long
 
-BENCH ?= loopback tree recovery startup
+BENCH ?= loopback tree recovery startup simulator
 bench: setup
 	for name in $(BENCH); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 

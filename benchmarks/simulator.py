@@ -1,0 +1,118 @@
+"""How fast the simulator is: events a second by the size of the tree, a failure storm over 10,000 back-ends, and scenarios a
+second of an exploration. One process, one core. Run `python -m benchmarks.simulator`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.common import environment, number, table
+from harness.registry import load
+from harness.run.plan import load_plan
+from harness.testbeds.sim_deployment import SimDeployment
+
+#: Back-ends to topology, with a fan-out of 16.
+SIZES = {10: "10", 100: "6:1x17,3x17,2x16", 1000: "16:15x4,1x3:16", 10_000: "16:16:113x3,143x2:16"}
+WANTED_EVENTS_PER_S, WANTED_STORM_S, WANTED_STORM_GB = 50_000.0, 60.0, 4.0
+STORM = """
+[[case.fault]]
+kind = "crash"
+target = "any 60 of role:internal"
+at_s = 0.5
+spread_s = 2.0
+
+[[case.fault]]
+kind = "crash"
+target = "any 100 of role:back-end"
+at_s = 0.6
+spread_s = 2.0
+"""
+
+
+def suite(spec: str, waves: int, faults: str = "") -> str:
+    """A suite: sums at 10 waves a second over the tree."""
+    return f"""
+[suite]
+name = "simulator"
+[testbed]
+kind = "sim"
+hosts = 1
+[[case]]
+name = "sums"
+workload = {{ kind = "reduce-stream", waves = {waves}, rate = 10.0 }}
+topology = {{ kind = "generic", spec = "{spec}" }}
+filter = "sum"
+recovery = "replay"
+{faults}"""
+
+
+def one(text: str) -> dict[str, Any]:
+    """One trial, in this process: how much happened, how long that took, and the memory at its peak."""
+    import resource
+
+    plan = load_plan(Path("simulator.toml"), load(), text=text)
+    deployment = plan.testbed.value.deploy(plan.trials[0].deployment(b""))
+    assert isinstance(deployment, SimDeployment)
+    began = time.perf_counter()
+    with deployment:
+        deployment.start()
+        ended: list[dict[str, Any]] = []
+        while not ended:
+            ended = [e for e in deployment.poll(0.0) if e["kind"] == "finished"]
+        deployment.stop(60.0)
+    took = time.perf_counter() - began
+    if not ended[0]["ok"]:
+        raise SystemExit(f"the trial failed: {ended[0]['reason']}")
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"events": deployment.world.happened, "s": took, "gb": peak_gb, "virtual_s": deployment.world.now}
+
+
+def apart(*arguments: str) -> dict[str, Any]:
+    """The same in a process of its own, so that memory is told apart."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.simulator", *arguments], check=True, capture_output=True, text=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--one", nargs=2, metavar=("SIZE", "WAVES"), help="one trial, its figures as JSON")
+    parser.add_argument("--storm", action="store_true", help="with --one: nodes crash while it runs")
+    parser.add_argument("--trials", type=int, default=0, help="rounds over all sizes (default 3, quick 1)")
+    parser.add_argument("--quick", action="store_true", help="one round, without 10,000 back-ends")
+    args = parser.parse_args()
+    if args.one:
+        size, waves = (int(word) for word in args.one)
+        print(json.dumps(one(suite(SIZES[size], waves, STORM if args.storm else ""))))
+        return
+    print(environment())
+    sizes = [s for s in SIZES if s < 10_000 or not args.quick]
+    rounds: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
+    for _ in range(args.trials or (1 if args.quick else 3)):
+        for size in sizes:  # small trees run for longer, so that all have about as many events
+            rounds[size].append(apart("--one", str(size), str(max(20, min(20_000, 200_000 // size)))))
+    rows = []
+    for size in sizes:
+        rates = [r["events"] / r["s"] for r in rounds[size]]
+        events = median(r["events"] for r in rounds[size])
+        rows.append([f"{size:,}", number(events), number(median(rates)), number(min(rates)), f">= {WANTED_EVENTS_PER_S:,.0f}"])
+    print(table(["back-ends", "events", "events/s (median)", "(slowest)", "wanted"], rows))
+    if not args.quick:
+        storm = apart("--one", "10000", "40", "--storm")
+        lost = "60 communication processes and 100 back-ends lost within 2 s"
+        print(f"\nstorm over 10,000 back-ends, {lost}: {storm['events']:,} events, {storm['virtual_s']:.1f} s of virtual time")
+        print(f"in {storm['s']:.1f} s (wanted <= {WANTED_STORM_S:g}), {storm['gb']:.2f} GB (wanted <= {WANTED_STORM_GB:g})")
+
+
+if __name__ == "__main__":
+    main()
