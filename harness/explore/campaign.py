@@ -37,7 +37,7 @@ QUICK = {
     "connect_timeout_s": 0.5,
     "leaf_grace_s": 0.3,
     "orphan_grace_s": 1.5,
-    "start_timeout_s": 8.0,
+    "start_timeout_s": 20.0,
 }
 
 

@@ -25,7 +25,9 @@ from harness.run.tables import CASE_KEYS, DEFAULT_EXPECTED, Deadline, Expect, Fa
 #: A matrix with more points than this is a mistake rather than a wish.
 MAX_CASES = 5_000
 #: One process a node: a tree larger than this is a mistake rather than a wish.
-MAX_NODES = 200_000
+MAX_NODES = 10_000
+#: The same where nodes are simulated, some 100 kB each.
+MAX_SIMULATED = 200_000
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,15 @@ class Case:
         return frozenset(of_kinds) | ({"at-event"} if any(e.trigger.at_event is not None for e in self.faults) else frozenset())
 
 
-def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes) -> list[Case]:
-    """All cases of a suite, in the order of the file, the last axis turning fastest."""
+def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes, simulated: bool = False) -> list[Case]:
+    """All cases of a suite, in the order of the file, the last axis turning fastest. simulated: nodes are no processes."""
     points = sum(math.prod(len(column) for column in file.columns.values()) for file in files if file.sound)
     if points > MAX_CASES:
         mistakes.add("case", f"the matrix has {points} cases, more than {MAX_CASES}", "remove values from some of its lists")
         return []
     found: dict[str, Case] = {}
     for file in files:
-        builder = CaseBuilder(file, registry, mistakes)
+        builder = CaseBuilder(file, registry, mistakes, MAX_SIMULATED if simulated else MAX_NODES)
         if not file.sound:
             builder.try_trees()
             continue
@@ -88,8 +90,9 @@ def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes) -> lis
 class CaseBuilder:
     """Multiplies out one [[case]] and checks every point of it."""
 
-    def __init__(self, file: CaseFile, registry: Registry, mistakes: Mistakes) -> None:
+    def __init__(self, file: CaseFile, registry: Registry, mistakes: Mistakes, most_nodes: int) -> None:
         self._file = file
+        self._most_nodes = most_nodes
         self._registry = registry
         self._mistakes = mistakes
         self._trees: dict[str, Tree | None] = {}
@@ -153,8 +156,9 @@ class CaseBuilder:
         key = str(choice.value.table)
         if key not in self._trees:
             tree = asked(choice.value.value.build, choice.path, self._mistakes)
-            if tree is not None and len(tree.nodes) > MAX_NODES:
-                what = f"the tree has {len(tree.nodes)} nodes, each a process of its own, more than {MAX_NODES}"
+            if tree is not None and len(tree.nodes) > self._most_nodes:
+                each = ", each a process of its own" if self._most_nodes == MAX_NODES else ""
+                what = f"the tree has {len(tree.nodes)} nodes{each}, more than {self._most_nodes}"
                 self._mistakes.add(choice.path, what, "make it smaller")
                 tree = None
             self._trees[key] = tree

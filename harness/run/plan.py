@@ -176,7 +176,8 @@ def load_plan(
     """
     mistakes = Mistakes()
     file = read_suite(path, registry, mistakes, text)
-    cases = tuple(expand(file.cases, registry, mistakes))
+    simulated = file.testbed is not None and getattr(file.testbed.value, "virtual", False)
+    cases = tuple(expand(file.cases, registry, mistakes, simulated))
     if file.head is None or file.settings is None or file.testbed is None:
         mistakes.raise_if_any()
         raise UsageError(f"{path}: is no suite")

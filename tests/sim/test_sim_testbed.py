@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from runs import deployment, plan_of, run, suite
 
-from harness.api.errors import ExitCode
+from harness.api.errors import ExitCode, UsageError
+from harness.registry import load
+from harness.run.plan import load_plan
 from harness.run.record import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -366,3 +368,12 @@ def test_a_node_that_is_busy_with_nothing_fails_the_trial(tmp_path: Path) -> Non
             events += trial.poll(0.0)
     (finished,) = of(events, "finished")
     assert not finished["ok"] and "node 0 is busy with nothing" in finished["reason"]
+
+
+def test_simulated_trees_may_be_larger_than_those_of_processes() -> None:
+    text = '[suite]\nname = "x"\n[testbed]\nkind = "KIND"\n[[case]]\nname = "x"\ntopology = { kind = "flat", back_ends = 20000 }\n'
+    text += 'workload = { kind = "reduce-stream", waves = 1 }\nfilter = "sum"\n'
+    plan = load_plan(Path("x.toml"), load(), text=text.replace("KIND", "sim"))
+    assert len(plan.trials[0].tree.back_ends) == 20_000
+    with pytest.raises(UsageError, match="each a process of its own, more than 10000"):
+        load_plan(Path("x.toml"), load(), text=text.replace("KIND", "local"))
