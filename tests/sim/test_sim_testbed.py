@@ -371,8 +371,17 @@ def test_a_node_that_is_busy_with_nothing_fails_the_trial(tmp_path: Path) -> Non
 
 
 def test_simulated_trees_may_be_larger_than_those_of_processes() -> None:
-    text = '[suite]\nname = "x"\n[testbed]\nkind = "KIND"\n[[case]]\nname = "x"\n'
-    text += 'topology = { kind = "flat", back_ends = 20000 }\nworkload = { kind = "reduce-stream", waves = 1 }\nfilter = "sum"\n'
+    text = """
+[suite]
+name = "x"
+[testbed]
+kind = "KIND"
+[[case]]
+name = "x"
+topology = { kind = "flat", back_ends = 20000 }
+workload = { kind = "reduce-stream", waves = 1 }
+filter = "sum"
+"""
     plan = load_plan(Path("x.toml"), load(), text=text.replace("KIND", "sim"))
     assert len(plan.trials[0].tree.back_ends) == 20_000
     with pytest.raises(UsageError, match="each a process of its own, more than 10000"):
