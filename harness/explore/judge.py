@@ -72,7 +72,7 @@ def _run(deployment: SimDeployment, trial: TrialPlan, heal_s: float) -> tuple[li
                 return events, [("every-request-ends", f"the workload had not ended after {deployment.clock():.0f} s")]
         # Who was away while the tree closed looks for a parent for so long.
         events += deployment.stop(2 * trial.settings.start_timeout_s + _STOP_S)
-    return events, [*invariants.violations, *invariants.at_the_end(events, trial.injections, heal_s)]
+    return events, [*invariants.violations, *invariants.at_the_end(events, heal_s)]
 
 
 def _judged(

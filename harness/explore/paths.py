@@ -42,15 +42,17 @@ def paths_taken(events: Sequence[Event], tree: Tree) -> Counter[str]:
 
 
 class _Walk:
+    """Goes through the events of a trial and remembers who is looking for a parent."""
+
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.found: Counter[str] = Counter()
-        #: Orphans that look for a parent: node to (candidates that failed, the one tried now).
+        #: Orphans that look for a parent: node to the candidates that it has tried.
         self.searching: dict[int, list[int]] = {}
-        self.lost: set[int] = set()
         self.struck: set[int] = set()
         self.rewound: dict[int, set[float]] = defaultdict(set)
         self.started: Counter[int] = Counter()
+        self.partitions: set[int] = set()
         self.finished = False
 
     def over(self, events: Sequence[Event]) -> Counter[str]:
@@ -74,7 +76,6 @@ class _Walk:
             "fault-undone": self._undone,
             "fault": self._fault,
         }
-        self.partitions: set[int] = set()
         for event in events:
             step = steps.get(event["kind"])
             if step is not None:
@@ -86,7 +87,6 @@ class _Walk:
 
     def _chosen(self, e: Event) -> None:
         self.searching.setdefault(e["node"], []).append(e["adopter"])
-        self.lost.add(e["lost"])
 
     def _refused(self, e: Event) -> None:
         if e["node"] in self.searching and e["adopter"] in self.struck:

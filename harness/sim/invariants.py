@@ -5,7 +5,7 @@ What is looked at after a node's turn is that node alone, so that the cost of an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness.core.frontend import FrontEnd
@@ -83,9 +83,7 @@ class Invariants:
         for what in _excess(seat.node, stream, s, thorough=self._world.happened % _SELDOM == 0):
             self._wrong("memory-within-credit", seat.id, what)
 
-    def at_the_end(
-        self, events: Sequence[Mapping[str, Any]], injections: Iterable[Any], heal_s: float
-    ) -> list[tuple[str, str]]:
+    def at_the_end(self, events: Sequence[Mapping[str, Any]], heal_s: float) -> list[tuple[str, str]]:
         """What is wrong with the whole, once everything has ended or been stopped."""
         world, found = self._world, []
         left = [seat.id for seat in world.seats if seat.alive]
