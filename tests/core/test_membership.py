@@ -50,6 +50,13 @@ def test_a_lost_node_makes_all_below_it_suspect_each_for_its_own_time() -> None:
     assert m.lost(1, 1, "again", 1.1) == []
 
 
+def test_a_back_end_that_fell_silent_has_the_time_of_an_orphan() -> None:
+    """It may only be out of reach, and try one parent after the other; one that was reset has most likely ended."""
+    m = whole()
+    assert m.lost(5, 1, "silent for 1.2 s, lease 1.0 s", 1.0) == [5]
+    assert m.suspects[5].due == 1.0 + SETTINGS.orphan_grace_s
+
+
 def test_suspect_is_not_dead() -> None:
     m = whole()
     m.lost(1, 1, "reset", 1.0)

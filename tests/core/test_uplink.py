@@ -150,6 +150,38 @@ def test_who_finds_nobody_gives_up() -> None:
     assert "no parent found" in hand.node.out.exit[1]
 
 
+def closed(done: list[Any]) -> list[int]:
+    """Whom the node hangs up on."""
+    return [peer for op, peer in done if op == actions.CLOSE]
+
+
+def test_an_orphan_that_finds_nobody_lets_its_children_go_and_takes_in_no_orphans() -> None:
+    hand = Hand(1, (None, 0, 0, 1, 1, 2))
+    hand.welcome(0)
+    hand.attach(3, [0])
+    hand.attach(4, [1])
+    hand.node.link_lost(0, "reset", 0.0)
+    assert wanted(hand.turn()) == [0]
+    early = hand.wait(SETTINGS.orphan_grace_s / 2 - 0.01)
+    assert closed(early) == [] and len(hand.node.children) == 2
+    assert sorted(closed(hand.wait(0.02))) == [3, 4] and not hand.node.children
+    (answer,) = sent(hand.attach(5, [2], lost=2), "REFUSE", 5)
+    assert answer.body == {"reason": "not attached itself yet"}
+    assert wanted(hand.wait(0.1)) == [0]
+    hand.welcome(0)
+    assert sent(hand.attach(5, [2], lost=2), "WELCOME", 5)
+
+
+def test_another_process_does_not_contribute_in_a_back_end_s_name() -> None:
+    hand = Hand()
+    hand.welcome()
+    (answer,) = sent(hand.attach(3, [0], life=1), "REFUSE", 3)
+    assert answer.body["reason"].startswith("fenced: another process")
+    inner = Hand(1, THREE_DEEP)
+    inner.welcome()
+    assert sent(inner.attach(4, [], life=1), "WELCOME", 4), "a communication process contributes nothing of its own"
+
+
 def test_nobody_is_taken_in_who_is_not_deeper_in_the_plan() -> None:
     hand = Hand(4, THREE_DEEP)  # at depth 2
     hand.welcome(1)
