@@ -48,6 +48,8 @@ class Invariants:
     def _look(self, seat: Seat) -> None:
         if self._next is not None:
             self._next(seat)
+            if not seat.alive:  # it was struck just now
+                return
         node = seat.node
         self._family(node)
         for stream, s in node.streams.up.items():
