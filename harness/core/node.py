@@ -60,8 +60,7 @@ class Node(Port):
         self.dead: set[int] = set()
         self.dead_ranks = EMPTY
         self.closing = False
-        #: How many processes had this place before.
-        self.life = 0
+        self.life = 0  # how many processes had this place before
         #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
         self.rearm = True
         self.last_tick = now
@@ -240,7 +239,8 @@ class Node(Port):
     def _on_notice(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         body = frames.decode_object(frame)
         notices = [vetting.notice(n, self.tree) for n in body["notices"]]
-        self.set_ranks(link, RankSet.decode(body["ranks"]), notices, vetting.positions(body["next"]))
+        self.streams.learn(positions := vetting.positions(body["next"]))
+        self.set_ranks(link, RankSet.decode(body["ranks"]), notices, positions)
 
     def set_ranks(
         self,

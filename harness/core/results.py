@@ -144,7 +144,8 @@ class ResultTable(StreamTable):
             else:
                 self._deliver(s, d, m.first, m.items, m.units, m.ranks)
             d = self.delivery.get(s.stream)
-        if d is None:
+        d = self.delivery.get(s.stream)
+        if d is None:  # the application has closed it on the way
             return
         if s.relaying:
             self.grant_relayed(s)

@@ -97,8 +97,16 @@ class StreamTable(DownTable):
                 self.report_down(i)
 
     def positions(self) -> dict[int, int]:
-        """Per stream without replay, the next unit: a parent that counts on this node from now on waits from there."""
-        return {i: s.next for i, s in self.up.items() if not s.replay}
+        """Per stream, for the parent: the acknowledged unit, before which nothing can be sent again; without replay the next one,
+        from which a parent waits that counts on this node from now on."""
+        return {i: s.acked if s.replay else s.next for i, s in self.up.items()}
+
+    def learn(self, positions: Mapping[int, int]) -> None:
+        """What a child knows to be acknowledged is so: a rewind need not, and must not, go further back."""
+        for i, unit in positions.items():
+            s = self.up.get(i)
+            if s is not None and s.replay:
+                self._acknowledge(s, unit)
 
     def child_gains(self, link: Neighbour, positions: Mapping[int, int]) -> None:
         """The members below a child have changed: it takes part in streams in which it did not before."""

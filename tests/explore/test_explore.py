@@ -42,6 +42,22 @@ def test_seeds_pass(seed: int) -> None:
     assert run_scenario(scenario(space, "explore", QUICK, seed), load(), 30.0).violations == ()
 
 
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("suite", sorted((HERE / "found").glob("*.toml")), ids=lambda path: path.stem)
+def test_what_was_found_is_mended(suite: Path) -> None:
+    """Small scenarios that once failed, each called by what was wrong."""
+    assert run_scenario(tomllib.loads(suite.read_text()), load(), 30.0).violations == ()
+
+
+@pytest.mark.xfail(reason="found, and not mended yet")
+@pytest.mark.parametrize("suite", sorted((HERE / "open").glob("*.toml")), ids=lambda path: path.stem)
+def test_what_is_still_open(suite: Path) -> None:
+    """Small scenarios that fail. Whoever mends one moves it to `found`: a pass is an error here."""
+    assert run_scenario(tomllib.loads(suite.read_text()), load(), 30.0).violations == ()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_mixed_loads_pass(seed: int) -> None:
     space = Space(workloads=("mixed",), nodes=16, waves=40)

@@ -1,0 +1,8 @@
+"""All planted bugs."""
+
+from __future__ import annotations
+
+from link_mutants import LINK_MUTANTS
+from stream_mutants import STREAM_MUTANTS
+
+MUTANTS = (*LINK_MUTANTS, *STREAM_MUTANTS)

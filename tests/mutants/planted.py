@@ -1,0 +1,153 @@
+"""What a planted bug is, and what is explored to find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Short times, so that little virtual time passes, and the whole start of a tree fits into `start_timeout_s`.
+NODE = """[node]
+lease_s = 1.0
+connect_timeout_s = 0.2
+leaf_grace_s = 0.3
+orphan_grace_s = 1.5
+start_timeout_s = 8.0
+"""
+
+#: Name to the [explore] of a quest: small trees, so that many seeds take little time.
+BOUNDS = {
+    "small": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 20
+streams = 3
+faults = 4
+""",
+    "reduce": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 40
+faults = 4
+workloads = ["reduce-stream"]
+""",
+    "crashes": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 40
+faults = 5
+spread_s = 1.0
+workloads = ["reduce-stream"]
+fault_kinds = ["crash"]
+""",
+    "cuts": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 60
+faults = 6
+spread_s = 0.3
+workloads = ["reduce-stream"]
+fault_kinds = ["cut"]
+""",
+    "mixed": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 40
+streams = 4
+faults = 4
+workloads = ["mixed"]
+fault_kinds = ["crash", "cut", "hang", "late"]
+""",
+    "deep-mixed": """[explore]
+nodes = 16
+depth = 6
+fanout = 3
+waves = 60
+streams = 6
+faults = 5
+spread_s = 1.0
+workloads = ["mixed"]
+fault_kinds = ["crash", "cut"]
+""",
+    "deep": """[explore]
+nodes = 20
+depth = 6
+fanout = 4
+waves = 40
+streams = 4
+faults = 5
+""",
+    "silent": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 40
+streams = 2
+faults = 4
+fault_kinds = ["hang", "partition", "cut", "slow"]
+""",
+    "asked": """[explore]
+nodes = 14
+depth = 5
+fanout = 3
+waves = 40
+faults = 6
+spread_s = 1.0
+workloads = ["round-trip"]
+fault_kinds = ["cut", "slow", "hang", "crash"]
+""",
+    "apart": """[explore]
+nodes = 14
+depth = 5
+fanout = 3
+waves = 40
+faults = 6
+spread_s = 1.0
+workloads = ["round-trip"]
+fault_kinds = ["partition", "hang", "cut"]
+""",
+    "wide": """[explore]
+workloads = ["reduce-stream", "round-trip"]
+""",
+}
+#: With the times that an exploration has where its suite has no [node].
+USUAL_TIMES = ("wide",)
+#: Name to the text of a suite for `harness explore`.
+QUESTS = {
+    name: f'[suite]\nname = "{name}"\n\n{"" if name in USUAL_TIMES else NODE}\n{bounds}' for name, bounds in BOUNDS.items()
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """`old`, which occurs exactly once in harness/core/`file`, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug. wrong: what is wrong, in one sentence. quest: what is explored (a key of QUESTS). seeds: so many, counted
+    from 0, find it; only the last of them fails. by: the invariant, or the verdict of the checks, that is named first."""
+
+    name: str
+    wrong: str
+    quest: str
+    seeds: int
+    by: str
+    changes: tuple[Change, ...]
+
+    @property
+    def row(self) -> str:
+        """Of the table in docs/mutants.md."""
+        return f"| `{self.name}` | {self.wrong} | {self.quest} | {self.seeds} | `{self.by}` |"
+
+
+def mutant(name: str, wrong: str, quest: str, seeds: int, by: str, file: str, old: str, new: str) -> Mutant:
+    """A bug that is one change."""
+    return Mutant(name, wrong, quest, seeds, by, (Change(file, old, new),))
