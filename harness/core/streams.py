@@ -97,8 +97,8 @@ class StreamTable(DownTable):
                 self.report_down(i)
 
     def positions(self) -> dict[int, int]:
-        """Per stream, for the parent: the acknowledged unit, before which nothing can be sent again; without replay the next one,
-        from which a parent waits that counts on this node from now on."""
+        """Per stream, for the parent: the acknowledged unit, below which nothing can be sent again. Without replay the next
+        unit: a parent that counts on this node from now on waits from there."""
         return {i: s.acked if s.replay else s.next for i, s in self.up.items()}
 
     def learn(self, positions: Mapping[int, int]) -> None:
