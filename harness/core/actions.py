@@ -16,16 +16,17 @@ Action = tuple[str, Any, Any]
 
 
 class Neighbour:
-    """One link of a node. `ready`: attach is done; `blocked`: the transport holds unsent bytes; `ranks`: the members of a
+    """One link of a node. `ready`: attach is done; `leaves`: it has said BYE; `blocked`: the transport holds unsent bytes; `ranks`: the members of a
     child's subtree; `incarnation`: how often that child had attached when it
     attached here. Times are the node's clock, seconds."""
 
-    __slots__ = ("blocked", "conn", "incarnation", "last_heard", "last_sent", "node", "ranks", "ready")
+    __slots__ = ("blocked", "conn", "incarnation", "last_heard", "last_sent", "leaves", "node", "ranks", "ready")
 
     def __init__(self, conn: Hashable, node: int, now: float) -> None:
         self.conn = conn
         self.node = node
         self.ready = False
+        self.leaves = False
         self.blocked = False
         self.last_heard = now
         self.last_sent = now

@@ -78,7 +78,7 @@ class Node(Port):
             frames.WELCOME: self.uplink.on_welcome,
             frames.REFUSE: self.uplink.on_refuse,
             frames.NOTICE: self._on_notice,
-            frames.PING: self._on_ping,
+            frames.PING: self.uplink.on_ping,
             frames.BYE: self._on_bye,
         }
 
@@ -189,6 +189,8 @@ class Node(Port):
 
     def drop(self, link: Neighbour, cause: str) -> None:
         """End a link from our side."""
+        if link is self.uplink.parent:  # so that it is not taken for dead
+            self.out.send(link, self.now, frames.control_frame(frames.BYE))
         self.out.actions.append((actions.CLOSE, link.conn, None))
         self._lost(link, cause)
 
@@ -206,6 +208,7 @@ class Node(Port):
         if self.closing:
             self.child_left()
             return
+        cause = f"{frames.SILENT}: it left" if link.leaves else cause
         self.out.event("link-lost", peer=link.node, cause=cause)
         # The news goes first: until the front-end knows that somebody may be missing, nobody may seem to have everything.
         self.notify({"op": "lost", "node": link.node, "by": self.id, "inc": link.incarnation, "cause": cause})
@@ -260,10 +263,8 @@ class Node(Port):
         if changed:
             self.streams.child_loses(child)
 
-    def _on_ping(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
-        """Hearing from the neighbour is all that a PING is for."""
-
     def _on_bye(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        link.leaves = True
         if self.closing and link.conn in self.children:
             self.links.pop(link.conn)
             del self.children[link.conn]

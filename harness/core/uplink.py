@@ -143,7 +143,7 @@ class Uplink:
         if node.now >= self.release_at:
             self.release_at = NEVER
             for child in list(node.children.values()):
-                node.drop(child, "let go: its parent is an orphan that finds nobody")
+                node.drop(child, f"{frames.SILENT}: let go by an orphan that finds nobody")
         if node.now < self.due or self.parent is not None:
             return
         self.due = NEVER
@@ -193,6 +193,9 @@ class Uplink:
             node.close_below()
         else:
             self._failed(reason)
+
+    def on_ping(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        """Hearing from the neighbour is all that a PING is for."""
 
     def lost(self, link: Neighbour, cause: str) -> None:
         """A link that is no child's was lost."""
