@@ -16,9 +16,9 @@ Action = tuple[str, Any, Any]
 
 
 class Neighbour:
-    """One link of a node. `ready`: attach is done; `leaves`: it has said BYE; `blocked`: the transport holds unsent bytes; `ranks`: the members of a
-    child's subtree; `incarnation`: how often that child had attached when it
-    attached here. Times are the node's clock, seconds."""
+    """One link of a node. `ready`: attach is done; `leaves`: the other side has said BYE; `blocked`: the transport holds unsent
+    bytes; `ranks`: the members of a child's subtree; `incarnation`: how often that child had attached when it attached here.
+    Times are the node's clock, seconds."""
 
     __slots__ = ("blocked", "conn", "incarnation", "last_heard", "last_sent", "leaves", "node", "ranks", "ready")
 

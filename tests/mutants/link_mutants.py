@@ -83,7 +83,7 @@ LINK_MUTANTS = (
         381,
         "everything-ends",
         "uplink.py",
-        '                node.drop(child, "let go: its parent is an orphan that finds nobody")',
+        '                node.drop(child, f"{frames.SILENT}: let go by an orphan that finds nobody")',
         "                child.ready = True",
     ),
     mutant(
