@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.core.tree import Tree
@@ -42,12 +42,23 @@ def _case(tables: Tables) -> dict[str, Any]:
     return found
 
 
-def _changed(tables: Tables, change: Callable[[dict[str, Any]], None]) -> Tables:
+def _with(tables: Tables, keys: Mapping[str, Any]) -> Tables:
+    """The same with other values of the case; a case without a fault has no such key."""
     new = copy.deepcopy(tables)
-    change(_case(new))
-    if not _case(new).get("fault", True):
-        del _case(new)["fault"]
+    case = _case(new)
+    case.update(copy.deepcopy(dict(keys)))
+    if not case.get("fault", True):
+        del case["fault"]
     return new
+
+
+def _with_load(tables: Tables, keys: Mapping[str, Any]) -> Tables:
+    return _with(tables, {"workload": {**_case(tables)["workload"], **keys}})
+
+
+def _with_fault(tables: Tables, number: int, **keys: Any) -> Tables:
+    faults = _case(tables)["fault"]
+    return _with(tables, {"fault": [*faults[:number], {**faults[number], **keys}, *faults[number + 1 :]]})
 
 
 def _fewer_faults(tables: Tables) -> Iterator[Tables]:
@@ -56,7 +67,7 @@ def _fewer_faults(tables: Tables) -> Iterator[Tables]:
     while size:
         for start in range(0, len(faults), size):
             rest = faults[:start] + faults[start + size :]
-            yield _changed(tables, lambda case, rest=rest: case.update(fault=copy.deepcopy(rest)))  # type: ignore[misc]
+            yield _with(tables, {"fault": rest})
         size //= 2
 
 
@@ -66,7 +77,7 @@ def _fewer_targets(tables: Tables) -> Iterator[Tables]:
         if len(nodes) > 1:
             for node in nodes:
                 kept = [n for n in nodes if n != node]
-                yield _changed(tables, lambda case, i=i, kept=kept: case["fault"][i].update(target=_target(kept)))  # type: ignore[misc]
+                yield _with_fault(tables, i, target=_target(kept))
 
 
 def _targets(fault: Tables) -> list[int]:
@@ -111,12 +122,10 @@ def _redrawn(tables: Tables, children: dict[int, list[int]]) -> Tables:
         order += level
     number = {old: new for new, old in enumerate(order)}
 
-    def change(case: dict[str, Any]) -> None:
-        case["topology"] = {"kind": "generic", "spec": ":".join(",".join(map(str, fans)) for fans in levels)}
-        moved = [(fault, [number[n] for n in _targets(fault) if n in number]) for fault in case.get("fault", [])]
-        case["fault"] = [{**fault, "target": _target(left)} for fault, left in moved if left]
-
-    return _changed(tables, change)
+    topology = {"kind": "generic", "spec": ":".join(",".join(map(str, fans)) for fans in levels)}
+    moved = [(fault, [number[n] for n in _targets(fault) if n in number]) for fault in _case(tables).get("fault", [])]
+    faults = [{**fault, "target": _target(left)} for fault, left in moved if left]
+    return _with(tables, {"topology": topology, "fault": faults})
 
 
 def _parents(spec: str) -> list[int | None]:
@@ -136,13 +145,13 @@ def _smaller_load(tables: Tables) -> Iterator[Tables]:
         for stream in load.get("only") or range(load["streams"]):
             kept = [k for k in (load.get("only") or range(load["streams"])) if k != stream]
             if kept:
-                yield _changed(tables, lambda case, kept=kept: case["workload"].update(only=kept))  # type: ignore[misc]
+                yield _with_load(tables, {"only": kept})
     elif load.get("streams", 1) > 1:
-        yield _changed(tables, lambda case: case["workload"].update(streams=1))
+        yield _with_load(tables, {"streams": 1})
     for key in ("waves", "requests", "messages"):
         for less in sorted({load.get(key, 0) // 10, load.get(key, 0) // 2, load.get(key, 0) - 1} - {0}):
             if 0 < less < load.get(key, 0):
-                yield _changed(tables, lambda case, key=key, less=less: case["workload"].update({key: less}))  # type: ignore[misc]
+                yield _with_load(tables, {key: less})
 
 
 def _plainer(tables: Tables) -> Iterator[Tables]:
@@ -151,8 +160,9 @@ def _plainer(tables: Tables) -> Iterator[Tables]:
         del new["testbed"][key]
         yield new
     for key in [k for k in _case(tables)["workload"] if k in _PLAIN]:
-        yield _changed(tables, lambda case, key=key: case["workload"].pop(key))  # type: ignore[misc]
+        load = {k: v for k, v in _case(tables)["workload"].items() if k != key}
+        yield _with(tables, {"workload": load})
     for i, fault in enumerate(_case(tables).get("fault", [])):
         if "at_s" in fault and round(fault["at_s"], 2) != fault["at_s"]:
             short = round(fault["at_s"], 2)
-            yield _changed(tables, lambda case, i=i, short=short: case["fault"][i].update(at_s=short))  # type: ignore[misc]
+            yield _with_fault(tables, i, at_s=short)

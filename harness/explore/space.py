@@ -31,7 +31,7 @@ class Space:
     from. faults: how many strike a scenario, at most. fault_kinds: what they are; `restart` is a crash after which another
     process takes the place. waves: of a stream, at most. streams: at most so many in a `mixed` load. spread_s: faults strike
     within so many seconds, of which most scenarios use a part. at_events: some strike between two given events. heal_s: how
-    long after the last fault everything must be complete again.
+    long after the last fault the front-end may still suspect somebody.
     """
 
     depth: int = 6
