@@ -36,7 +36,7 @@ bench: setup
 setup: $(STAMP) $(COMPILED)
 
 # The hot modules, compiled in place; they run as plain Python too where there is no C compiler.
-$(COMPILED): $(STAMP) tools/compile_hot.py $(wildcard harness/core/*.py harness/sim/*.py harness/testbeds/loop.py plugins/harness_plugins/transports/*.py)
+$(COMPILED): $(STAMP) tools/compile_hot.py $(wildcard harness/core/*.py harness/sim/*.py harness/testbeds/loop.py plugins/harness_plugins/transports/*.py) workloads/harness_workloads/round_trip_apps.py
 	@echo 'compiling the hot modules; this takes a minute'
 	mkdir -p build
 	$(BIN)/python tools/compile_hot.py >build/compile.log || { tail -n 20 build/compile.log >&2; exit 1; }
@@ -62,5 +62,5 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -f harness/core/*.so harness/sim/*.so harness/testbeds/*.so plugins/harness_plugins/transports/*.so
+	rm -f harness/core/*.so harness/sim/*.so harness/testbeds/*.so plugins/harness_plugins/transports/*.so workloads/harness_workloads/*.so
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("harness")
 def pytest_configure(config: pytest.Config) -> None:
     """A compiled module that is older than its source would be tested in its place."""
     root = config.rootpath
-    for library in [*root.glob("harness/*/*.so"), *root.glob("plugins/*/*/*.so")]:
+    for library in [*root.glob("harness/*/*.so"), *root.glob("plugins/*/*/*.so"), *root.glob("workloads/*/*.so")]:
         source = library.with_name(library.name.split(".")[0] + ".py")
         if source.exists() and source.stat().st_mtime > library.stat().st_mtime:
             pytest.exit(f"{library.name} is older than its source: run `make setup` (or tools/compile_hot.py --clean)", 4)

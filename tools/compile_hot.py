@@ -25,10 +25,15 @@ HOT = [
     *(f"harness/sim/{name}.py" for name in ("chance", "invariants", "network", "seats", "world")),
     "harness/testbeds/loop.py",
     *(f"plugins/harness_plugins/transports/{name}.py" for name in ("buffers", "reactor", "tcp_link")),
+    "workloads/harness_workloads/round_trip_apps.py",
 ]
 
 #: (where the package lies, how its paths begin, the name of its library)
-GROUPS = ((ROOT, "harness/", "harness.core.hot"), (ROOT / "plugins", "plugins/", "harness_plugins.transports.hot"))
+GROUPS = (
+    (ROOT, "harness/", "harness.core.hot"),
+    (ROOT / "plugins", "plugins/", "harness_plugins.transports.hot"),
+    (ROOT / "workloads", "workloads/", "harness_workloads.hot"),
+)
 
 
 def clean() -> None:
@@ -45,7 +50,7 @@ def compile_hot() -> None:
     from setuptools.command.build_ext import build_ext
 
     for root, prefix, library in GROUPS:
-        paths = [path.removeprefix("plugins/") for path in HOT if path.startswith(prefix)]
+        paths = [path.removeprefix("plugins/").removeprefix("workloads/") for path in HOT if path.startswith(prefix)]
         with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(root):
             options = ["--config-file", str(ROOT / "pyproject.toml"), "--ignore-missing-imports"]
             modules = mypycify([*options, *paths], opt_level="3", separate=[(paths, library)], target_dir=scratch)

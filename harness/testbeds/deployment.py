@@ -29,9 +29,10 @@ class TreeDeployment:
     """Starts, follows and ends the node processes of one trial through the agents of its hosts.
 
     `entry` names the node's main function; it is a parameter so that a testbed can be tried without a tree inside.
+    `bind`: see harness.testbeds.binding; all hosts are this machine then.
     """
 
-    def __init__(self, spec: DeploymentSpec, hosts: Sequence[Host], entry: str = NODE_ENTRY) -> None:
+    def __init__(self, spec: DeploymentSpec, hosts: Sequence[Host], entry: str = NODE_ENTRY, bind: bool = False) -> None:
         self._spec = spec
         self._nodes: dict[int, tuple[int, ...]] = {}
         for node in spec.tree.nodes:
@@ -41,6 +42,7 @@ class TreeDeployment:
         self._hosts = [hosts[number] for number in sorted(self._nodes)]
         self._front_host = hosts[spec.tree.nodes[0].host]
         self._entry = entry
+        self._bind = bind
         self._polls: dict[int, Future[Any]] = {}
         self._lost: set[int] = set()
         self._queue: list[dict[str, Any]] = []
@@ -84,7 +86,7 @@ class TreeDeployment:
 
         def launch(host: Host) -> Launch:
             at = epoch_s + offsets[host.number]
-            return Launch(blob, self._nodes[host.number], host.number, host.address, at, self._entry)
+            return Launch(blob, self._nodes[host.number], host.number, host.address, at, self._entry, self._bind)
 
         self._launched = True
         ask_each(self._hosts, "launch", launch, within_s=self._spec.start_timeout_s)

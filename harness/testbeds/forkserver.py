@@ -186,7 +186,7 @@ class ForkServer:
     def _fork(self, node: int, spec: DeploymentSpec, launch: wire.Launch) -> Child:
         ours, theirs = (end.detach() for end in socket.socketpair())
         scratch = self._trial_scratch / f"n{node}"
-        birth = Birth(node, spec, launch.entry, launch.address, launch.epoch_s, theirs, scratch, os.getpid())
+        birth = Birth(node, spec, launch.entry, launch.address, launch.epoch_s, theirs, scratch, os.getpid(), launch.bind)
         try:
             pid = os.fork()
         except OSError:

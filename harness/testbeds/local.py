@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.testbeds.ray_adapter import RayNode, parse_address
 from harness.testbeds.testbed import RayTestbed, Session
@@ -19,13 +20,15 @@ class Local(RayTestbed):
 
     hosts: how many, each with an agent of its own. num_cpus: what Ray may hand out to tasks (agents take none). ray_address:
     host:port of a Ray on this machine to join; "" starts one that ends with the run. start_timeout_s: how long Ray, and then
-    the agents, may take to come up.
+    the agents, may take to come up. bind: "subtree" keeps each subtree below the front-end on processors of its own (less
+    latency, and less of it by chance; a neighbour who computes on one of them is felt more); "none" leaves that to the kernel.
     """
 
     hosts: int = 4
     num_cpus: int = 2
     ray_address: str = ""
     start_timeout_s: float = 60.0
+    bind: Literal["subtree", "none"] = "subtree"
 
     def __post_init__(self) -> None:
         if self.hosts < 1:
@@ -38,6 +41,10 @@ class Local(RayTestbed):
             raise ValueError(f"start_timeout_s = {self.start_timeout_s} must be positive")
         if self.ray_address:
             parse_address(self.ray_address)
+
+    def binds(self) -> bool:
+        """See RayTestbed.binds."""
+        return self.bind == "subtree"
 
     def _connect(self, session: Session) -> Sequence[tuple[RayNode, str, str]]:
         if self.ray_address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -23,6 +24,7 @@ from harness.api.errors import HarnessError
 from harness.api.testbed import DeploymentSpec
 from harness.core.tree import Role
 from harness.testbeds import procs
+from harness.testbeds.binding import processors
 from harness.testbeds.loop import NodeBoot
 
 CONTROL_FD = 3
@@ -43,6 +45,7 @@ class Birth:
     control_fd: int
     scratch: Path
     server_pid: int
+    bind: bool = False
 
 
 def run_child(birth: Birth) -> NoReturn:
@@ -114,6 +117,10 @@ def _separate(birth: Birth) -> None:
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     random.seed()
     gc.enable()
+    if birth.bind:
+        # Not more than a hint: where it cannot be had, the kernel goes on deciding.
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, processors(birth.spec.tree, birth.node, sorted(os.sched_getaffinity(0))))
 
 
 def _redirect(scratch: Path) -> None:

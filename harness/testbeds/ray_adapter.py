@@ -28,6 +28,7 @@ from harness.api.errors import InfrastructureError
 from harness.testbeds.agent import Agent, AgentConfig
 from harness.testbeds.hosts import AgentGone
 from harness.testbeds.procs import MARK, raise_descriptor_limit
+from harness.testbeds.ray_quiet import QUIET, dismiss_helpers
 
 NAMESPACE = "harness"
 #: As in pyproject.toml.
@@ -104,6 +105,7 @@ class RayClient:
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_enable_metrics_collection": "0",
+                **QUIET,
                 "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
                 "PYTHONPATH": _own_path(),
             },
@@ -118,6 +120,7 @@ class RayClient:
             _temp_dir=str(directory),
             _node_ip_address="127.0.0.1",
         )
+        self._thread.call(dismiss_helpers, within_s, "starting Ray")
         self._restore_environment(MARK, "PYTHONPATH")  # these are for Ray's processes, which have them now
 
     def join(self, address: str, packages: Sequence[Path] | None, mark: str, within_s: float) -> None:

@@ -158,7 +158,11 @@ class RayTestbed(ABC):
         """A trial, not started yet. Agents that a trial before has lost are replaced first."""
         session = self.session
         session.repair()
-        return TreeDeployment(spec, session.hosts, self.node_entry)
+        return TreeDeployment(spec, session.hosts, self.node_entry, self.binds())
+
+    def binds(self) -> bool:
+        """Whether each subtree keeps to processors of its own (harness.testbeds.binding)."""
+        return False
 
 
 def make_base() -> Path:

@@ -20,7 +20,8 @@ _READ_BYTES = 1 << 18
 class Launch:
     """An order's argument: the nodes of one trial on one host. `spec` is a pickled DeploymentSpec as the driver sent it through
     Ray (which carries the driver's code and objects anyway); `epoch_s` is on this host's monotonic clock; `entry` names the
-    node's main function as "module:function"; `address` is the host's data address."""
+    node's main function as "module:function"; `address` is the host's data address; `bind`: whether each
+    subtree keeps to processors of its own."""
 
     spec: bytes
     nodes: tuple[int, ...]
@@ -28,6 +29,7 @@ class Launch:
     address: str
     epoch_s: float
     entry: str
+    bind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

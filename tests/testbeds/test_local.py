@@ -19,6 +19,7 @@ from harness.api import testbed as api
 from harness.api.errors import InfrastructureError
 from harness.core.tree import Tree
 from harness.testbeds import procs
+from harness.testbeds.binding import processors
 
 TREE = Tree.from_parents([None, 0, 0, 1, 1, 2, 2]).placed([0, 1, 0, 1, 0, 1, 0])
 TOKEN = Path.home() / ".ray" / "auth_token"
@@ -67,6 +68,16 @@ def test_a_trial_over_ray(testbed: LocalForTests, tmp_path: Path) -> None:
         deployment.collect(tmp_path)
     assert {e["node"]: e["status"] for e in events if e["kind"] == "node-exited"} == dict.fromkeys(range(7), 0)
     assert (tmp_path / "samples.bin").read_bytes() == samples
+
+
+def test_each_subtree_keeps_to_its_processors(testbed: LocalForTests) -> None:
+    mine = sorted(os.sched_getaffinity(0))
+    with testbed.deploy(testbed_parts.make_spec(TREE)) as deployment:
+        deployment.start()
+        started = {e["node"]: e["pid"] for e in deployment.poll(0.0) if e["kind"] == "node-started"}
+        found = {node: sorted(os.sched_getaffinity(pid)) for node, pid in started.items()}
+    assert found == {node: processors(TREE, node, mine) for node in range(7)}
+    assert found[3] == found[4] == found[1]
 
 
 def test_everything_listens_on_loopback_only(testbed: LocalForTests) -> None:

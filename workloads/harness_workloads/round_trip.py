@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import struct
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,19 +12,16 @@ import numpy as np
 from harness.api.errors import UsageError
 from harness.api.records import Check, TrialRecord, Violation
 from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
-from harness.core.apps import BackEndHandle, FrontEndHandle
-from harness.core.filters import Items
 from harness.core.ranks import RankSet
-from harness.core.spec import QuorumLost, Result, StreamError, StreamSpec, Sync
+from harness.core.spec import Sync
 from harness_workloads import common, decode
-from harness_workloads.common import BackEndBase, FrontEndBase, everybody, stream_spec
+from harness_workloads.common import everybody
 from harness_workloads.coverage import CLOCK_SLACK_S
 from harness_workloads.decode import Wrong
-from harness_workloads.oracle import ARITHMETIC, Arithmetic, observe
-from harness_workloads.values import Array, Source, Values, scrambled
+from harness_workloads.oracle import ARITHMETIC, Arithmetic
+from harness_workloads.round_trip_apps import REQUEST, RoundTripBackEnd, RoundTripFrontEnd, tokens
+from harness_workloads.values import Array, Values
 
-#: A request: its number, and the secret that the answers depend on. Padding may follow.
-_REQUEST = struct.Struct("<QQ")
 #: Down filters that change a request on its way, and with it what the answers to it should be.
 _CHANGING = ("clamp", "quantize")
 _MOST_EXPLAINED = 200
@@ -44,7 +41,7 @@ class RoundTrip:
     duration_s: float = 0.0
     warm_up: int = 100
     outstanding: int = 1
-    payload_bytes: int = _REQUEST.size
+    payload_bytes: int = REQUEST.size
     on_error: Literal["stop", "continue"] = "stop"
 
     def filters(self, chosen: str) -> tuple[str, ...]:
@@ -62,8 +59,8 @@ class RoundTrip:
             found.append("requests, duration_s and warm_up cannot be negative")
         if not 1 <= self.outstanding <= 4096:
             found.append(f"outstanding: {self.outstanding} must be between 1 and 4096")
-        if not _REQUEST.size <= self.payload_bytes <= 1 << 20:
-            found.append(f"payload_bytes: {self.payload_bytes} must be between {_REQUEST.size} and {1 << 20}")
+        if not REQUEST.size <= self.payload_bytes <= 1 << 20:
+            found.append(f"payload_bytes: {self.payload_bytes} must be between {REQUEST.size} and {1 << 20}")
         return found
 
     def values(self, context: TrialContext, index: int = 0) -> Values:
@@ -77,11 +74,11 @@ class RoundTrip:
         if context.down_filter in _CHANGING:
             what = f"round-trip cannot judge answers to requests that '{context.down_filter}' changes on their way"
             raise UsageError(f"down_filter: {what}; use 'null', or one that leaves messages as they are")
-        return _FrontEnd(self, context)
+        return RoundTripFrontEnd(self, context, self.filters(context.filter)[0], partial(self.values, context))
 
     def back_end(self, context: TrialContext, rank: int) -> BackEndApp:
         """See Workload.back_end."""
-        return _BackEnd(self, context, rank)
+        return RoundTripBackEnd(context, rank, partial(self.values, context))
 
     def check(self, record: TrialRecord, context: TrialContext, expect: str) -> Check:
         """Every measured request has one answer, with what every live back-end had to say to it, and names whoever is
@@ -89,155 +86,6 @@ class RoundTrip:
         if not common.started(record):
             return common.nothing_said("the workload never started, so there is no answer that could be judged")
         return _Audit(self, record, context, expect).judge()
-
-
-def tokens(values: Values, numbers: Array) -> Array:
-    """The secret of each request of a stream: 62 bits that do not follow from its neighbours'. Shape (n,), int64."""
-    return (scrambled((values.seed ^ values.stream << 60) & 0xFFFFFFFFFFFFFFFF, numbers) >> np.uint64(2)).astype(np.int64)
-
-
-class _FrontEnd(FrontEndBase):
-    """Warm-up requests have a stream of their own, so that the recorded waves of the other count from 0."""
-
-    def __init__(self, workload: RoundTrip, context: TrialContext) -> None:
-        self.workload = workload
-        self.context = context
-        self.filter = workload.filters(context.filter)[0]
-        self.over = False
-        self.padding = bytes(workload.payload_bytes - _REQUEST.size)
-
-    def start(self, fe: FrontEndHandle) -> None:
-        """Open the first stream and send the first requests."""
-        if self.workload.duration_s:
-            fe.call_at(fe.now + self.workload.duration_s)
-        if self.workload.warm_up:
-            self._open(fe, 1, self.workload.warm_up)
-        else:
-            self._open(fe, 0, self.workload.requests or common.FOR_EVER)
-
-    def _open(self, fe: FrontEndHandle, index: int, requests: int) -> None:
-        self.index, self.end = index, requests
-        self.sent = self.answered = self.drawn = 0
-        self.sent_s: deque[float] = deque()
-        self.coming: deque[int] = deque()
-        self.values = self.workload.values(self.context, index)
-        name = "warm-up" if index else "round-trip"
-        params = (("index", index),)
-        self.stream = fe.open_stream(stream_spec(self.context, name, everybody(self.context), self.filter, params=params))
-        fe.note("stream", stream=self.stream, index=index)
-        self._send(fe)
-
-    def _send(self, fe: FrontEndHandle) -> None:
-        before = self.sent
-        while self.sent < self.end and self.sent - self.answered < self.workload.outstanding and not self.over:
-            if not fe.send(self.stream, _REQUEST.pack(self.sent, self._token()) + self.padding):
-                break
-            self.coming.popleft()
-            self.sent_s.append(fe.now)
-            self.sent += 1
-        if self.sent > before:
-            fe.expect(self.stream, self.sent)
-        elif self.answered >= self.sent and (self.over or self.sent >= self.end):
-            self._ended(fe)
-
-    def _ended(self, fe: FrontEndHandle) -> None:
-        if self.index:
-            fe.close_stream(self.stream)
-            self._open(fe, 0, self.workload.requests or common.FOR_EVER)
-        else:
-            fe.note("requests", sent=self.sent)
-            fe.finish()
-
-    def _token(self) -> int:
-        if not self.coming:
-            self.coming.extend(tokens(self.values, np.arange(self.drawn, self.drawn + 1024)).tolist())
-            self.drawn += 1024
-        return self.coming[0]
-
-    def on_result(self, fe: FrontEndHandle, result: Result) -> None:
-        """Record each answer with the time at which its request went out, and send the next."""
-        if result.stream != self.stream:
-            return
-        heads = observe(self.filter, result.values)
-        for i in range(result.count):
-            wave, sent_s = result.first + i, result.granted_s
-            while self.answered <= wave and self.sent_s:
-                sent_s = self.sent_s.popleft()
-                self.answered += 1
-            if self.index == 0:
-                fe.record(self.stream, wave, heads[i : i + 1], result.contributors, result.complete, sent_s)
-            else:
-                self._look(fe, wave, heads[i : i + 1], result.contributors)
-        self._send(fe)
-
-    def _look(self, fe: FrontEndHandle, wave: int, head: Array, contributors: RankSet) -> None:
-        wanted = Arithmetic(self.values).expected(list(contributors), tokens(self.values, np.array([wave])))
-        if wanted[0] != head[0]:
-            fe.note("warm-up-wrong", wave=wave, value=head[0].item(), wanted=wanted[0].item())
-
-    def on_error(self, fe: FrontEndHandle, error: StreamError) -> None:
-        """Note it; stop, or go on with the next request."""
-        if self.workload.on_error == "stop" or isinstance(error, QuorumLost):
-            super().on_error(fe, error)
-            return
-        common.note_error(fe, error)
-        if error.stream != self.stream:
-            return
-        while self.answered <= error.wave and self.sent_s:
-            self.sent_s.popleft()
-            self.answered += 1
-        self._send(fe)
-
-    def on_writable(self, fe: FrontEndHandle, stream: int) -> None:
-        """Send what was held back."""
-        if stream == self.stream:
-            self._send(fe)
-
-    def on_timer(self, fe: FrontEndHandle) -> None:
-        """The duration is over: no new requests."""
-        self.over = True
-        self._send(fe)
-
-
-class _BackEnd(BackEndBase):
-    def __init__(self, workload: RoundTrip, context: TrialContext, rank: int) -> None:
-        self.workload, self.context, self.rank = workload, context, rank
-        self.sources: dict[int, Source] = {}
-        self.asked: dict[int, deque[tuple[int, int]]] = {}
-        self.changed: set[int] = set()
-
-    def on_open(self, be: BackEndHandle, stream: int, spec: StreamSpec) -> None:
-        """Prepare the answers."""
-        self.sources[stream] = Source(self.workload.values(self.context, dict(spec.params)["index"]), self.rank, ())
-        self.asked[stream] = deque()
-
-    def on_message(self, be: BackEndHandle, stream: int, payload: bytes) -> None:
-        """A request. Where a plugin's down filter changes requests, the first that is no longer what was sent is noted."""
-        number, token = _REQUEST.unpack_from(payload)
-        self.asked[stream].append((number, token))
-        if self.context.down_filter == "null" or stream in self.changed:
-            return
-        if number >= common.FOR_EVER or tokens(self.sources[stream].values, np.array([number]))[0] != token:
-            self.changed.add(stream)
-            be.note("request-changed", rank=be.rank, number=number)
-
-    def produce(self, be: BackEndHandle, stream: int, first: int, at_most: int) -> Items | None:
-        """Answers to the requests that came, in their order."""
-        asked = self.asked[stream]
-        if not asked:
-            return None
-        due: list[int] = []
-        while asked and len(due) < at_most:
-            number, token = asked.popleft()
-            if number != first + len(due):
-                be.note("request-out-of-order", rank=be.rank, number=number, wave=first + len(due))
-            due.append(token)
-        return self.sources[stream].answer(due)
-
-    def on_close(self, be: BackEndHandle, stream: int) -> None:
-        """Forget the stream."""
-        self.sources.pop(stream, None)
-        self.asked.pop(stream, None)
 
 
 class _Audit:

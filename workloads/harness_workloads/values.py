@@ -231,12 +231,6 @@ class Source:
             return heads.reshape(count, *self.shape)
         return (heads[:, None] + self.values.offsets).reshape(count, *self.shape)
 
-    def answer(self, waves: list[int]) -> Array:
-        """Element 0 of what the rank contributes to each of a few waves, in any order: shape (n,). Small items only."""
-        mask = (1 << self.values.bits) - 1
-        heads = np.array([(self._a * (wave + 1) + self._b) & mask for wave in waves], dtype=np.uint64)
-        return self.values._typed(heads, self.values.dtype)
-
 
 class Picked:
     """Some elements of what one back-end offers, as one-dimensional items: it costs what these cost, however large an item
