@@ -2,8 +2,10 @@
 
 Same shape and same processes: one process a node, loopback TCP, TCP_NODELAY, numpy. Nothing else: blocking sockets, messages
 of a size that both sides know, one packet a wave, no protocol, no failure handling; full sockets are the back-pressure.
-Inputs are prepared beforehand, so the bare tree pays for moving and adding only. Its buffers are made once and used for every
-wave, which is the best that such a tree can do; `--plain` is the same as one writes it at first.
+Inputs are prepared beforehand, so the bare tree pays for moving and adding only. There are three of them: *plain*, as one
+writes it at first (the length before each packet, a packet made of copies, fresh memory for what comes, a new array for each
+sum); *lean*, which sends large arrays as they lie; *tuned*, whose buffers are made once and used for every wave, and whose
+packets have no length, which is the best that such a tree can do.
 
 Run `python -m benchmarks.bare_tree --help`; each trial is a fresh tree.
 """
@@ -28,21 +30,23 @@ from harness.core.tree import Role, Tree
 
 _ID = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
+#: Up to here a copy costs less than a second call.
+_JOIN_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Load:
     """What a trial does: mode (round-trip, reductions, array), timed waves, warm-up waves, float64 elements in an item, and
-    whether by plain nodes."""
+    by which kind of nodes (see KINDS)."""
 
     mode: str
     waves: int
     warm_up: int
     elements: int = 1
-    plain: bool = False
+    kind: str = "plain"
 
 
-def load_of(mode: str, quick: bool, plain: bool = False) -> Load:
+def load_of(mode: str, quick: bool, kind: str = "plain") -> Load:
     """The load of a named mode: round-trip, reductions, array-1mb or array-16mb."""
     loads = {
         "round-trip": Load("round-trip", 500 if quick else 3000, 200),
@@ -50,7 +54,7 @@ def load_of(mode: str, quick: bool, plain: bool = False) -> Load:
         "array-1mb": Load("array", 40 if quick else 150, 10, (1 << 20) // 8),
         "array-16mb": Load("array", 4 if quick else 10, 1, (16 << 20) // 8),
     }
-    return replace(loads[mode], plain=plain)
+    return replace(loads[mode], kind=kind)
 
 
 def _tune(sock: socket.socket) -> socket.socket:
@@ -119,14 +123,18 @@ class Node:
             self.put(sock, packet)
 
 
-class PlainNode(Node):
-    """The same as one writes it at first: the length before each packet, fresh memory for what comes, a new array for each
-    sum."""
+class LeanNode(Node):
+    """The length before each packet, fresh memory for what comes, a new array for each sum; large arrays go out as they lie."""
 
     def put(self, sock: socket.socket, packet: Array) -> None:
         """Send one packet."""
-        data = packet.tobytes()
-        sock.sendall(_LENGTH.pack(len(data)) + data)
+        data = packet.data.cast("B")
+        head = _LENGTH.pack(len(data))
+        if len(data) <= _JOIN_BYTES:
+            sock.sendall(head + data)
+        else:
+            sock.sendall(head)
+            sock.sendall(data)
 
     def request(self, sock: socket.socket) -> Array:
         """Read one packet."""
@@ -142,6 +150,19 @@ class PlainNode(Node):
         for sock in self.down[1:]:
             total = total + self.request(sock)
         return total
+
+
+class PlainNode(LeanNode):
+    """As one writes it at first: a packet is made of copies."""
+
+    def put(self, sock: socket.socket, packet: Array) -> None:
+        """Send one packet."""
+        data = packet.tobytes()
+        sock.sendall(_LENGTH.pack(len(data)) + data)
+
+
+#: The kinds of bare trees.
+KINDS: dict[str, type[Node]] = {"plain": PlainNode, "lean": LeanNode, "tuned": Node}
 
 
 def back_end(node: Node) -> None:
@@ -219,7 +240,7 @@ def run(tree: Tree, load: Load) -> dict[str, float]:
         for i, s in listeners.items():
             if i != me:
                 s.close()
-        node = (PlainNode if load.plain else Node)(tree, me, listeners.get(me), addresses, load)
+        node = KINDS[load.kind](tree, me, listeners.get(me), addresses, load)
         if me == 0:
             figures = front_end(node, len(tree.back_ends))
             os.write(into, json.dumps(figures).encode())
@@ -247,7 +268,7 @@ def main() -> None:
     modes = ["round-trip", "reductions", "array-1mb", "array-16mb"]
     parser.add_argument("modes", nargs="*", help=f"any of {', '.join(modes)} (default: all)")
     parser.add_argument("--fanouts", default="4,4", help="children a node, from the front-end down (default 4,4)")
-    parser.add_argument("--plain", action="store_true", help="as one writes it at first: fresh memory for every packet")
+    parser.add_argument("--kind", choices=list(KINDS), default="plain", help="which of the bare trees (default plain)")
     parser.add_argument("--quick", action="store_true", help="fewer waves")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     args = parser.parse_args()
@@ -255,7 +276,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown mode {unknown[0]}; there are {', '.join(modes)}")
     tree = tree_of([int(f) for f in args.fanouts.split(",")])
-    found = {mode: run(tree, load_of(mode, args.quick, args.plain)) for mode in args.modes or modes}
+    found = {mode: run(tree, load_of(mode, args.quick, args.kind)) for mode in args.modes or modes}
     if args.json:
         print(json.dumps(found))
         return

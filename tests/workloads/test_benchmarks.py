@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.bare_tree import Load, run
+from benchmarks.bare_tree import KINDS, Load, run
 from benchmarks.common import interleave, medians, number, percentiles, ratio, table, tree_of
 from benchmarks.loopback import memory_gb_per_s, round_trip_us, stream_gb_per_s
 from benchmarks.ours import waves_per_s
@@ -24,11 +24,11 @@ from harness.api.records import SAMPLE_DTYPE
         (Load("array", 3, 1, elements=50_000), "mb_per_s"),
     ],
 )
-@pytest.mark.parametrize("plain", [False, True], ids=["bare", "plain"])
+@pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.skipif(sys.platform != "linux", reason="the bare tree forks processes as Linux does")
-def test_the_bare_tree_adds_up(fanouts, load, figure, plain):
+def test_the_bare_tree_adds_up(fanouts, load, figure, kind):
     """Every sum is checked by its front-end; a wrong one would end the trial with an error."""
-    assert run(tree_of(fanouts), replace(load, plain=plain))[figure] > 0
+    assert run(tree_of(fanouts), replace(load, kind=kind))[figure] > 0
 
 
 def test_a_bare_tree_that_fails_says_so(monkeypatch, capfd):
