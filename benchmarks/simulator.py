@@ -1,5 +1,6 @@
-"""How fast the simulator is: events a second by the size of the tree, a failure storm over 10,000 back-ends, and scenarios a
-second of an exploration. One process, one core. Run `python -m benchmarks.simulator`.
+"""How fast the simulator is: events a second by the size of the tree, and a failure storm over 10,000 back-ends. One process,
+one core; what counts is its CPU time, and of several rounds the best, so that what else runs on the machine disturbs less. Run
+`python -m benchmarks.simulator`.
 """
 
 from __future__ import annotations
@@ -54,24 +55,27 @@ recovery = "replay"
 
 
 def one(text: str) -> dict[str, Any]:
-    """One trial, in this process: how much happened, how long that took, and the memory at its peak."""
+    """One trial, in this process: how much happened, how long that took (all of it, and until the tree was up), and the memory
+    at its peak."""
     import resource
 
     plan = load_plan(Path("simulator.toml"), load(), text=text)
+    began, began_cpu = time.perf_counter(), time.process_time()
     deployment = plan.testbed.value.deploy(plan.trials[0].deployment(b""))
     assert isinstance(deployment, SimDeployment)
-    began = time.perf_counter()
     with deployment:
         deployment.start()
+        start_cpu = time.process_time() - began_cpu
         ended: list[dict[str, Any]] = []
         while not ended:
             ended = [e for e in deployment.poll(0.0) if e["kind"] == "finished"]
         deployment.stop(60.0)
-    took = time.perf_counter() - began
+    took, took_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     if not ended[0]["ok"]:
         raise SystemExit(f"the trial failed: {ended[0]['reason']}")
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return {"events": deployment.world.happened, "s": took, "gb": peak_gb, "virtual_s": deployment.world.now}
+    happened, virtual_s = deployment.world.happened, deployment.world.now
+    return {"events": happened, "s": took, "cpu_s": took_cpu, "start_cpu_s": start_cpu, "gb": peak_gb, "virtual_s": virtual_s}
 
 
 def apart(*arguments: str) -> dict[str, Any]:
@@ -103,15 +107,18 @@ def main() -> None:
             rounds[size].append(apart("--one", str(size), str(max(20, min(20_000, 200_000 // size)))))
     rows = []
     for size in sizes:
-        rates = [r["events"] / r["s"] for r in rounds[size]]
-        events = median(r["events"] for r in rounds[size])
-        rows.append([f"{size:,}", number(events), number(median(rates)), number(min(rates)), f">= {WANTED_EVENTS_PER_S:,.0f}"])
-    print(table(["back-ends", "events", "events/s (median)", "(slowest)", "wanted"], rows))
+        rates = [r["events"] / r["cpu_s"] for r in rounds[size]]
+        best = min(rounds[size], key=lambda r: float(r["cpu_s"]))
+        start = f"{best['start_cpu_s'] / best['cpu_s']:.0%}"
+        wanted = f">= {WANTED_EVENTS_PER_S:,.0f}"
+        rows.append([f"{size:,}", number(best["events"]), number(max(rates)), number(median(rates)), wanted, start])
+    print(table(["back-ends", "events", "events per CPU second (best)", "(median)", "wanted", "start-up"], rows))
     if not args.quick:
         storm = apart("--one", "10000", "40", "--storm")
         lost = "60 communication processes and 100 back-ends lost within 2 s"
         print(f"\nstorm over 10,000 back-ends, {lost}: {storm['events']:,} events, {storm['virtual_s']:.1f} s of virtual time")
-        print(f"in {storm['s']:.1f} s (wanted <= {WANTED_STORM_S:g}), {storm['gb']:.2f} GB (wanted <= {WANTED_STORM_GB:g})")
+        took = f"in {storm['s']:.1f} s (wanted <= {WANTED_STORM_S:g}), {storm['cpu_s']:.1f} s of CPU time"
+        print(f"{took}, {storm['gb']:.2f} GB (wanted <= {WANTED_STORM_GB:g})")
 
 
 if __name__ == "__main__":

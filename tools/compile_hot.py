@@ -18,11 +18,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = "actions backend below downstream frames frontend membership multicast node pieces port ranks results streams uplink "
-CORE += "upstream"
+CORE = "actions backend below downstream frames frontend membership multicast node orders pieces port ranks results streams "
+CORE += "uplink upstream"
 HOT = [
     *(f"harness/core/{name}.py" for name in CORE.split()),
-    *(f"harness/sim/{name}.py" for name in ("chance", "invariants", "network", "seats", "world")),
+    *(f"harness/sim/{name}.py" for name in ("chance", "event_queue", "invariants", "network", "seats", "world")),
     "harness/testbeds/loop.py",
     *(f"plugins/harness_plugins/transports/{name}.py" for name in ("buffers", "reactor", "tcp_link")),
     "workloads/harness_workloads/round_trip_apps.py",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from harness.core import actions, frames, vetting
+from harness.core import actions, frames, orders, vetting
 from harness.core.actions import Neighbour, Outputs
 from harness.core.below import Below
 from harness.core.downstream import SHUTDOWN, DownStream, Message
@@ -21,7 +21,6 @@ from harness.core.frames import FrameError
 from harness.core.port import Port
 from harness.core.ranks import EMPTY, RankSet, union
 from harness.core.settings import NodeSettings
-from harness.core.spec import StreamSpec
 from harness.core.streams import StreamTable
 from harness.core.tree import Tree
 from harness.core.uplink import Uplink
@@ -333,18 +332,17 @@ class Node(Port):
     def _on_down(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         if link is not self.parent and link is not self.uplink.link:
             raise FrameError("a downward message from a node that is not the parent")
-        whole, start = bytes(frame), frames.HEADER_SIZE + head[7]
-        message = Message(head[6], whole[start:], frames.decode_ranks(frame, head[7]) if head[7] else EMPTY, whole)
-        self.take_down(head[3], message)
+        whole = bytes(frame)
+        self.take_down(head[3], orders.order_message(whole) if head[3] == CONTROL else orders.message_of(whole, head))
 
     def take_down(self, stream: int, message: Message) -> None:
         """A message for this subtree: keep it, pass it on, act on it."""
         if stream == CONTROL:
-            order = frames.decode_object(memoryview(bytes(frames.HEADER_SIZE) + message.payload))  # garbage is not passed on
+            order = orders.decode_order(message.payload)  # garbage is not passed on
             if self.control.push(message):
                 for child in list(self.children.values()):
                     self.send_down(child, CONTROL, message)
-                self._on_control(order)
+                self._on_control(order, message.payload)
             return
         self.streams.take_down(stream, message)
 
@@ -360,10 +358,10 @@ class Node(Port):
         """A new message, with the frame that carries it."""
         return Message(seq, payload, to, frames.control_frame(frames.DOWN, stream, seq, payload, meta=to.encoded))
 
-    def _on_control(self, order: dict[str, Any]) -> None:
+    def _on_control(self, order: dict[str, Any], payload: bytes) -> None:
         op = order["op"]
         if op == "open":
-            self.streams.open(int(order["id"]), StreamSpec.from_wire(order["spec"]))
+            self.streams.open(int(order["id"]), orders.decode_spec(payload))
         elif op == "close":
             self.streams.close(int(order["id"]))
         elif op == "dead":
@@ -380,7 +378,7 @@ class Node(Port):
     def bury(self, nodes: set[int], ranks: RankSet) -> None:
         """The front-end has declared these dead: they are fenced from now on."""
         self.dead |= nodes
-        self.dead_ranks = self.dead_ranks | ranks
+        self.dead_ranks = orders.join(self.dead_ranks, ranks)
         if self.id in nodes:
             self.out.event("fenced")
             self.out.exit = (4, "fenced: this node had been declared dead")
@@ -388,7 +386,7 @@ class Node(Port):
         for child in list(self.children.values()):
             if child.node in self.dead:
                 self.drop(child, "fenced")
-            else:
+            elif not child.ranks.isdisjoint(ranks):
                 self.set_ranks(child, child.ranks)
 
     def close_below(self) -> None:

@@ -3,12 +3,12 @@ partitions and resets."""
 
 from __future__ import annotations
 
-import heapq
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
 from harness.sim.chance import Chance
+from harness.sim.event_queue import EventQueue
 from harness.sim.model import Model
 from harness.sim.seats import CLOSED, FRAME, LINK_UP, LOST, MEET, NEVER, REFUSED, WRITABLE, Happening, Pipe, Seat, Way
 
@@ -20,8 +20,6 @@ RESEND: Final = 23
 _RETRY_CONNECT_S: Final = 1.0
 _LEAST_S: Final = 1e-9
 
-Entry = tuple[float, int, int, Any, Any, Any, Any]
-
 
 class Network:
     """Time and connections. `partitions` are pairs of sides: what the first sends does not reach the second. `refusing` are the
@@ -31,7 +29,7 @@ class Network:
         self.model = model
         self.chance = Chance(seed)
         self.now = 0.0
-        self.queue: list[Entry] = []
+        self.queue = EventQueue()
         self.seats: list[Seat] = []
         self.partitions: list[tuple[frozenset[int], frozenset[int]]] = []
         self.refusing: set[int] = set()
@@ -53,11 +51,11 @@ class Network:
     def push(self, when: float, op: int, a: Any, b: Any, c: Any, d: Any) -> None:
         """Put an entry into the queue; entries of one time come in the order in which they were put there."""
         self._count += 1
-        heapq.heappush(self.queue, (when, self._count, op, a, b, c, d))
+        self.queue.push((when, self._count, op, a, b, c, d))
 
     def next_at(self) -> float:
         """When the next thing happens; NEVER where nothing will."""
-        return self.queue[0][0] if self.queue else NEVER
+        return self.queue.next_at()
 
     # -- connections -------------------------------------------------------------------------------------------------------
 

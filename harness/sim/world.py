@@ -5,7 +5,6 @@ The nodes are those of harness.core, unchanged; what runs them here does what ha
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -79,7 +78,7 @@ class World(Network):
         if self.before:
             for act in self.before.pop(self.happened, ()):
                 act()
-        when, _, op, a, b, c, d = heapq.heappop(self.queue)
+        when, _, op, a, b, c, d = self.queue.pop()
         self.now = when
         self.happened += 1
         if op == FRAME:

@@ -23,7 +23,7 @@ from harness.testbeds.sim_faults import SimFaults
 _POLL_STEPS = 5000
 _PROGRESS_S = 0.25
 #: Nearly everything is freed at once: a large tree is not to be searched for garbage again and again.
-_COLLECT = (100_000, 50, 1000)
+_COLLECT = (1_000_000, 50, 1000)
 
 
 class SimDeployment:
@@ -34,11 +34,11 @@ class SimDeployment:
         self._events: list[dict[str, Any]] = []
         self._started_s: float | None = None
         self._finished = self._stopped = False
+        self._collecting = gc.get_threshold()
+        gc.set_threshold(*_COLLECT)
         self.world = World(spec.tree, self._build, model, spec.context.seed, self._take)
         self._faults = SimFaults(self.world, spec.injections, self._take)
         self.world.at(_PROGRESS_S, self._progress)
-        self._collecting = gc.get_threshold()
-        gc.set_threshold(*_COLLECT)
 
     def _build(self, node: int, now: float, life: int) -> Node:
         return make_node(self._spec, node, now, life)

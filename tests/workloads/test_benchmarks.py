@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 
 from benchmarks.bare_tree import KINDS, Load, run
 from benchmarks.common import interleave, medians, number, percentiles, ratio, table, tree_of
+from benchmarks.curves import curves
 from benchmarks.loopback import memory_gb_per_s, round_trip_us, stream_gb_per_s
 from benchmarks.ours import waves_per_s
+from benchmarks.recovery_curves import DEPTHS, FANOUTS, LOST, Row, of_depth, of_fanout, one, plot, read, report, shapes, write
 from harness.api.records import SAMPLE_DTYPE
+from harness.registry import Category, load
 
 
 @pytest.mark.parametrize("fanouts", [[3], [2, 2], [2, 1, 2]])
@@ -81,3 +85,41 @@ def test_throughput_is_between_the_first_and_the_last_delivery():
     assert waves_per_s(samples, 0.0, 10.0) == 10.0
     assert waves_per_s(samples, 1.0, 3.5) == 10.0
     assert waves_per_s(samples, 5.0, 9.0) == 0.0
+
+
+@pytest.mark.parametrize("nodes", [100, 1000, 10_000])
+def test_the_trees_of_the_recovery_curves_are_as_large_and_deep_as_asked(nodes):
+    for tree in shapes(nodes, FANOUTS):
+        built = load().make(Category.TOPOLOGY, {"kind": "generic", "spec": tree.spec}).build()
+        assert (len(built.nodes), len(built.back_ends), built.depth) == (tree.nodes, tree.levels[-1], tree.depth)
+        assert max(len(n.children) for n in built.nodes) <= tree.fanout
+        assert abs(tree.nodes - nodes) <= 0.05 * nodes
+    for depth in DEPTHS:
+        tree = of_depth(nodes, depth)
+        assert tree is None or tree.depth == depth
+        assert tree is None or tree.fanout == 2 or of_fanout(nodes, tree.fanout - 1).depth > depth
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_recovery_in_the_simulator_is_timed_in_order(lost):
+    tree = of_fanout(30, 3)
+    row = one(30, tree, lost, 1)
+    assert (row.nodes, row.depth, row.orphans >= 2) == (tree.nodes, tree.depth, True)
+    assert 0 < row.detect_ms <= row.reconnect_ms <= row.complete_ms
+    assert one(30, tree, lost, 1) == row
+
+
+def test_the_rows_of_the_recovery_curves_are_read_as_they_were_written(tmp_path):
+    rows = [Row(100, 101, 75, 4, 4, lost, seed, 4, 0.25, 1.5, 8.0 + seed) for lost in LOST for seed in (1, 2)]
+    write(tmp_path / "rows.csv", rows)
+    assert sorted(read(tmp_path / "rows.csv"), key=lambda row: row.key) == sorted(rows, key=lambda row: row.key)
+    assert read(tmp_path / "none.csv") == []
+    svg = plot(rows)
+    assert svg.count("<polyline") == 2  # the curves by fan-out: no tree of this fan-out is the least of its depth
+    assert ET.fromstring(svg).tag.endswith("svg")
+    assert " 9.50 |" in report(rows)
+
+
+def test_a_value_that_no_logarithm_has_is_refused():
+    with pytest.raises(ValueError, match="above 0"):
+        curves({"panel": {"curve": [(4, [0.0])]}}, "ms")

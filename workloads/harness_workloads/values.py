@@ -217,7 +217,11 @@ class Source:
             self._ring = np.resize(ring, PERIOD + values.elements)
             self._ring.setflags(write=False)
         else:
-            self._ramp = np.arange(_RAMP, dtype=np.uint64) * np.uint64(self._a)
+            self._lengthen(1)
+
+    def _lengthen(self, count: int) -> None:
+        """Have the ramp reach `count` waves. It is as long as batches get, since a simulated tree has many back-ends."""
+        self._ramp = np.arange(min(_RAMP, 1 << (count - 1).bit_length()), dtype=np.uint64) * np.uint64(self._a)
 
     def make(self, first: int, count: int) -> Array:
         """Up to `count` waves from `first` on, at least one: shape (n, *item)."""
@@ -225,6 +229,8 @@ class Source:
             start = self.values.shift(first)
             return self._ring[start : start + self.values.elements].reshape(1, *self.shape)
         count = min(count, _RAMP)
+        if count > len(self._ramp):
+            self._lengthen(count)
         start = (self._a * (first + 1) + self._b) & _WORD
         heads = self.values._typed(_modulo(self._ramp[:count] + np.uint64(start), self.values.bits), self.values.dtype)
         if self.values.elements == 1:
