@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
+    from harness.api.adopter import Adopter
     from harness.api.fault import Fault
     from harness.api.filters import DownFilter, Filter
     from harness.api.records import TrialRecord
@@ -53,6 +54,11 @@ class Hooks(Protocol):
     @hookspec
     def harness_down_filters(self) -> Mapping[str, type[DownFilter]]:
         """Kinds for `case.down_filter`: classes that satisfy harness.api.filters.DownFilter."""
+        ...
+
+    @hookspec
+    def harness_adopters(self) -> Mapping[str, type[Adopter]]:
+        """Kinds for `node.adopters`: classes that satisfy harness.api.adopter.Adopter."""
         ...
 
     @hookspec

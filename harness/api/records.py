@@ -33,7 +33,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "first-wave": "stream, wave: first result delivered after a recovery",
     "first-complete-wave": "stream, wave: first result with every live back-end after a recovery",
     "suspect": "member, ranks, by, cause: the front-end heard that a node was lost; ranks: the back-ends that went with it",
-    "dead": "member, ranks: the front-end declared a node dead; it is fenced from now on",
+    "dead": "member, ranks, order: the front-end declared a node dead by its n-th order of deaths; it is fenced from now on",
     "rejoined": "member, parent: a suspect came back in time",
     "fenced": "node: a node that had been declared dead ended itself",
     "fault": "fault, action, node, trigger, nodes (where there are several): a fault was done (ground truth)",
@@ -46,6 +46,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "finished": "ok, reason: the workload ended",
     "gave-up": "node, status, reason: a node ended itself, and why",
     "node-failed": "node, message: the code of a node process raised; the end of the traceback",
+    "view": "node, heard, orders, digest, dead (ranges of ids): whom a node that ended held for dead (harness.core.agreement)",
     "node-exited": "node, status: a node process ended (negative: by that signal)",
     "note": "name, fields: an event of the workload's own",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
+from harness.api.adopter import AdopterByName
 from harness.api.fault import Injection
 from harness.api.transport import Transport
 from harness.api.workload import TrialContext, Workload
@@ -18,7 +19,8 @@ from harness.core.tree import Tree
 
 @dataclass(frozen=True)
 class DeploymentSpec:
-    """Everything a testbed needs to run one trial. Plugins are instances; all of it can be sent to a Ray actor."""
+    """Everything a testbed needs to run one trial. Plugins are instances; all of it can be sent to a Ray actor. adopters: the
+    policy of adoption by its name, None for the core's own."""
 
     trial: str
     secret: bytes
@@ -31,6 +33,7 @@ class DeploymentSpec:
     settings: NodeSettings
     injections: Sequence[Injection]
     start_timeout_s: float = 60.0
+    adopters: AdopterByName | None = None
 
 
 class Deployment(Protocol):

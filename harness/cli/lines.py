@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.cli.events import Pace, counted, describe_event, verdict_line
+from harness.cli.losses import Losses
 from harness.run.plan import Plan, TrialPlan
 from harness.run.progress import RunOutcome
 
@@ -22,6 +23,7 @@ class LineProgress:
         self._out = out
         self._give_back = give_back
         self._pace = Pace()
+        self._losses = Losses()
         self._told_s = 0.0
         self._done = 0
         self._total = 0
@@ -34,13 +36,14 @@ class LineProgress:
 
     def trial_started(self, trial: TrialPlan) -> None:
         """Name the trial."""
-        self._pace, self._told_s = Pace(), 0.0
+        self._pace, self._told_s, self._losses = Pace(), 0.0, Losses()
         self._done += 1
         self._write(f"[{self._done}/{self._total}] {trial.case.name}, trial {trial.index}")
 
     def event(self, trial: TrialPlan, event: Mapping[str, Any]) -> None:
         """A line for faults and what follows from them; one now and then for the pace."""
         t_s = float(event.get("t_s", 0.0))
+        self._losses.take(event)
         if event["kind"] == "progress":
             self._pace.update(event)
             if t_s - self._told_s >= EVERY_S:
@@ -53,6 +56,8 @@ class LineProgress:
 
     def trial_finished(self, trial: TrialPlan, verdict: Mapping[str, Any]) -> None:
         """Its verdict."""
+        if line := self._losses.line:
+            self._write(f"  lost: {line}")
         self._write(f"  {verdict_line(verdict)[0]}")
 
     def reporting(self) -> None:

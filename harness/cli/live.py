@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.events import STYLES, Pace, counted, describe_event, verdict_line
+from harness.cli.losses import Losses
 from harness.run.plan import Plan, TrialPlan
 from harness.run.progress import RunOutcome
 
@@ -26,6 +27,7 @@ class LiveProgress:
         self._console = console
         self._give_back = give_back
         self._pace = Pace()
+        self._losses = Losses()
         self._trial: TrialPlan | None = None
         self._done = 0
         self._total = 0
@@ -53,12 +55,14 @@ class LiveProgress:
     def trial_started(self, trial: TrialPlan) -> None:
         """Show another trial."""
         self._trial, self._pace, self._state = trial, Pace(alive=len(trial.tree.nodes)), "deploying"
+        self._losses = Losses()
         self._done += 1
         self._print(f"[bold]{escape(trial.case.name)}[/], trial {trial.index}")
 
     def event(self, trial: TrialPlan, event: Mapping[str, Any]) -> None:
         """Faults and what follows from them stay on the screen; the pace is drawn anew."""
         kind = event["kind"]
+        self._losses.take(event)
         if kind == "progress":
             self._pace.update(event)
         elif kind == "workload-started":
@@ -71,6 +75,8 @@ class LiveProgress:
 
     def trial_finished(self, trial: TrialPlan, verdict: Mapping[str, Any]) -> None:
         """Its verdict stays on the screen."""
+        if lost := self._losses.line:
+            self._print(f"  [red]lost: {escape(lost)}[/]")
         line, passed = verdict_line(verdict)
         self._verdicts[passed] = self._verdicts.get(passed, 0) + 1
         style = "yellow" if passed is None else "bold green" if passed else "bold red"
@@ -109,5 +115,7 @@ class LiveProgress:
         colour = "green" if self._pace.alive == everyone else "yellow"
         grid.add_row("[bold]state[/]", f"{self._state}, {self._pace.t_s:.1f} s")
         grid.add_row("[bold]alive[/]", f"[{colour}]{self._pace.alive} of {everyone} nodes[/]")
+        if lost := self._losses.so_far:
+            grid.add_row("[bold]lost[/]", f"[red]{escape(lost)}[/]")
         grid.add_row("[bold]waves[/]", f"{self._pace.waves:,}, [bold cyan]{self._pace.rate:,.0f}/s[/]")
         return grid

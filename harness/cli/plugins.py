@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.testing.outcome import CheckOutcome
 
 #: The categories that have a conformance kit.
-CHECKED = (Category.TRANSPORT, Category.FILTER, Category.DOWN_FILTER, Category.TOPOLOGY)
+CHECKED = (Category.TRANSPORT, Category.FILTER, Category.DOWN_FILTER, Category.TOPOLOGY, Category.ADOPTER)
 
 
 def show(as_json: bool) -> ExitCode:
@@ -120,6 +120,10 @@ def _outcomes(category: Category, plugin: Any, seed: int, examples: int) -> list
 
         run_checks = filters.run_checks if category is Category.FILTER else filters.run_down_checks
         return run_checks(plugin, seed=seed, examples=examples)
+    if category is Category.ADOPTER:
+        from harness.testing import adopters
+
+        return adopters.run_checks(plugin, seed=seed)
     from harness.testing import topologies
 
     return topologies.run_checks(plugin)

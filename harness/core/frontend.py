@@ -189,7 +189,7 @@ class FrontEnd(Node):
     def _declare_dead(self, nodes: set[int]) -> None:
         ranks = self.membership.ranks_of(nodes)
         for n in sorted(nodes):
-            self.out.event("dead", member=n, ranks=list(self.membership.ranks_of([n])))
+            self.out.event("dead", member=n, ranks=list(self.membership.ranks_of([n])), order=self.deaths + 1)
         self.order({"op": "dead", "nodes": sorted(nodes), "ranks": ranks.encoded})
         if ranks and self.started:
             self.app.on_membership(self.context, self.dead_ranks)

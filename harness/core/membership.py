@@ -63,7 +63,8 @@ class Membership:
         listed = {n for n, _, _ in edges}
         for n in self.below(node)[1:]:
             if n not in listed and self.parents.get(n) is not None:
-                self.lost(n, self.incarnations[n], f"no longer below node {node}", now)
+                # How it was lost is not known: it may be out of reach as well as dead.
+                self.lost(n, self.incarnations[n], f"{SILENT}: no longer below node {node}", now)
         return back
 
     def _place(self, node: int, by: int, incarnation: int) -> list[int]:
@@ -92,7 +93,17 @@ class Membership:
                     due = now
                 self.suspects[n] = Suspect(due, cause if n == node else f"lost with node {node}")
                 new.append(n)
+        if node in new and cause.startswith(SILENT) and self.tree.nodes[node].rank is None:
+            self._wait_for_those_below(node, now)
         return new
+
+    def _wait_for_those_below(self, silent: int, now: float) -> None:
+        """A suspect may have been taken in by a node that fell silent before it could tell: it does not even know yet that it
+        has to look for somebody else, and gets its time of grace anew."""
+        depth = self.tree.nodes[silent].depth
+        for n, s in self.suspects.items():
+            if n != silent and self.tree.nodes[n].depth > depth and self.offences.get(n, 0) < _FORGIVEN:
+                s.due = max(s.due, now + self.settings.orphan_grace_s)
 
     def expired(self, now: float) -> set[int]:
         """Suspects whose time has run out; they are dead from now on."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from harness.core import actions, frames, orders, vetting
 from harness.core.actions import Neighbour, Outputs
+from harness.core.agreement import chained
 from harness.core.below import Below
 from harness.core.downstream import SHUTDOWN, DownStream, Message
 from harness.core.filters import DownFilter, Filter
@@ -58,6 +59,9 @@ class Node(Port):
         self.uplink = Uplink(self)
         self.dead: set[int] = set()
         self.dead_ranks = EMPTY
+        #: How many orders of deaths it was told, and their digest, to be compared at the end (agreement).
+        self.deaths = 0
+        self.deaths_digest = ""
         self.closing = False
         self.life = 0  # how many processes had this place before
         #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
@@ -377,6 +381,8 @@ class Node(Port):
 
     def bury(self, nodes: set[int], ranks: RankSet) -> None:
         """The front-end has declared these dead: they are fenced from now on."""
+        self.deaths += 1
+        self.deaths_digest = chained(self.deaths_digest, nodes)
         self.dead |= nodes
         self.dead_ranks = orders.join(self.dead_ranks, ranks)
         if self.id in nodes:

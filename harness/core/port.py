@@ -36,6 +36,8 @@ class Port:
     below: Below
     dead: set[int]
     dead_ranks: RankSet
+    deaths: int
+    deaths_digest: str
     closing: bool
     rearm: bool
     life: int

@@ -131,6 +131,15 @@ class Tree:
         return (*ranked, 0) if dead != 0 else tuple(ranked)
 
     @cached_property
+    def heights(self) -> tuple[int, ...]:
+        """How many levels are below each node, by id; 0 for a back-end."""
+        found = [0] * len(self.nodes)
+        for n in sorted(self.nodes, key=lambda n: -n.depth):
+            if n.parent is not None:
+                found[n.parent] = max(found[n.parent], found[n.id] + 1)
+        return tuple(found)
+
+    @cached_property
     def _inner(self) -> dict[int, list[int]]:
         """The communication processes of each depth, by id."""
         found: dict[int, list[int]] = {}

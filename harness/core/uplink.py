@@ -1,9 +1,9 @@
 """How a node finds its parent, and another one after that is lost.
 
-Candidates are ranked by `Tree.adopters`: all are strictly nearer to the root than this node, so that adoptions can never form
-a cycle. Each attempt has a time-out; after the last candidate the round begins again, until the node has been alone for
-`start_timeout_s`. (MRNet picks one adopter and does not retry; see Arnold and Miller, IPDPS 2010, for the protocol that this
-one descends from.)
+Candidates are ranked by a policy (harness.core.adoption), by `Tree.adopters` where there is none: all are strictly nearer
+to the root than this node, so that adoptions can never form a cycle. Each attempt has a time-out; after the last candidate
+the round begins again, until the node has been alone for `start_timeout_s`. (MRNet picks one adopter and does not retry; see
+Arnold and Miller, IPDPS 2010, for the protocol that this one descends from.)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour
+from harness.core.adoption import Policy, ranked_for
 from harness.core.port import Port
 from harness.core.settings import START_UP_PATIENCE
 
@@ -34,6 +35,8 @@ class Uplink:
         self.attempt = 0
         self.round = 0
         self.candidates: tuple[int, ...] = ()
+        #: Ranks the candidates; None for the order of `Tree.adopters`. Set before `begin`.
+        self.policy: Policy | None = None
         self.alone_since = NEVER
         self.release_at = NEVER
         self.due = NEVER
@@ -89,7 +92,7 @@ class Uplink:
                 self.attempt, self.round = 1, 0
                 return me.parent  # nearly always it will do, and the others, who may be many, need not be looked for
             assert me.parent is not None
-            self.candidates = (me.parent, *node.tree.adopters(me.id, me.parent))
+            self.candidates = (me.parent, *self._adopters(me.parent))
         alive = [c for c in self.candidates if c not in node.dead]
         if not alive:
             return None
@@ -97,6 +100,11 @@ class Uplink:
         self.attempt += 1
         self.round = self.attempt // len(alive)
         return target
+
+    def _adopters(self, lost: int) -> tuple[int, ...]:
+        """Who may take this node in after the loss of its parent `lost`, best first."""
+        tree, me = self.node.tree, self.node.id
+        return tree.adopters(me, lost) if self.policy is None else ranked_for(self.policy, tree, me, lost)
 
     def patience(self) -> float:
         """How long the attempt under way may take."""
@@ -212,7 +220,7 @@ class Uplink:
         node.out.event("link-lost", peer=link.node, cause=cause)
         self.lost_parent = link.node
         # The old parent comes last: only the link may be broken.
-        self.candidates = (*node.tree.adopters(node.id, link.node), link.node)
+        self.candidates = (*self._adopters(link.node), link.node)
         self.attempt = self.round = 0
         self.alone_since = node.now
         self.release_at = node.now + node.settings.orphan_grace_s * _RELEASE

@@ -21,6 +21,7 @@ from harness.explore.space import Space, Tables, scenario, toml_text
 from harness.registry import Mistakes, load
 from harness.registry.construct import construct, plain
 from harness.registry.mistakes import nearest
+from harness.run.suite import read_node
 from harness.run.tables import SuiteTable
 
 LOG_NAME = "explore.jsonl"
@@ -75,14 +76,17 @@ def quest_of(document: Mapping[str, Any], text: str) -> Quest:
             hint = nearest(key, _TABLES, "tables of a suite to explore")
             mistakes.add(key, "an exploration draws its cases itself", hint)
     made: dict[str, Any] = {}
-    for key, cls in (("suite", SuiteTable), ("node", NodeSettings), ("explore", Space)):
+    for key, cls in (("suite", SuiteTable), ("explore", Space)):
         table = document.get(key, {})
         if not isinstance(table, dict):
             mistakes.add(key, "must be a table", f"write [{key}]")
             continue
-        made[key] = construct(cls, table if key != "node" or table else QUICK, key, mistakes)
+        made[key] = construct(cls, table, key, mistakes)
+    settings, adopters = read_node(document, load(), mistakes, QUICK)
     mistakes.raise_if_any()
-    node = {k: v for k, v in plain(made["node"]).items() if v != getattr(NodeSettings(), k)}
+    node = {k: v for k, v in plain(settings).items() if v != getattr(NodeSettings(), k)}
+    if adopters is not None:
+        node["adopters"] = adopters.table
     return Quest(made["suite"].name, text, made["explore"], node)
 
 

@@ -155,6 +155,10 @@ def _smaller_load(tables: Tables) -> Iterator[Tables]:
 
 
 def _plainer(tables: Tables) -> Iterator[Tables]:
+    if "adopters" in tables["node"]:
+        new = copy.deepcopy(tables)
+        del new["node"]["adopters"]
+        yield new
     for key in [k for k in tables["testbed"] if k not in ("kind", "hosts")]:
         new = copy.deepcopy(tables)
         del new["testbed"][key]

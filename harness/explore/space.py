@@ -18,6 +18,8 @@ Tables = dict[str, Any]
 
 FAULTS = ("crash", "restart", "host-loss", "hang", "cut", "partition", "late", "slow", "skew", "refuse")
 WORKLOADS = ("reduce-stream", "round-trip", "mixed")
+#: The default comes first.
+ADOPTERS = ("siblings-first", "fan-out", "depth", "proximity", "weighted")
 _STRICT = ("sum", "sum", "count", "average", "concat")
 _IDEMPOTENT = ("min", "max")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -31,7 +33,7 @@ class Space:
     from. faults: how many strike a scenario, at most. fault_kinds: what they are; `restart` is a crash after which another
     process takes the place. waves: of a stream, at most. streams: at most so many in a `mixed` load. spread_s: faults strike
     within so many seconds, of which most scenarios use a part. at_events: some strike between two given events. heal_s: how
-    long after the last fault the front-end may still suspect somebody.
+    long after the last fault the front-end may still suspect somebody. adopters: policies of adoption to choose from.
     """
 
     depth: int = 6
@@ -45,6 +47,7 @@ class Space:
     spread_s: float = 3.0
     at_events: bool = True
     heal_s: float = 30.0
+    adopters: tuple[str, ...] = ADOPTERS
 
     def __post_init__(self) -> None:
         for name, most in (("depth", 6), ("fanout", 32), ("nodes", 100_000), ("waves", 1_000_000), ("streams", 64)):
@@ -52,12 +55,13 @@ class Space:
                 raise ValueError(f"{name} = {getattr(self, name)} must be between 1 and {most}")
         if not 0 <= self.faults <= 100:
             raise ValueError(f"faults = {self.faults} must be between 0 and 100")
-        for name, known in (("fault_kinds", FAULTS), ("workloads", WORKLOADS)):
+        for name, known in (("fault_kinds", FAULTS), ("workloads", WORKLOADS), ("adopters", ADOPTERS)):
             unknown = [k for k in getattr(self, name) if k not in known]
             if unknown:
                 raise ValueError(f"{name}: '{unknown[0]}' cannot be explored; there are {', '.join(known)}")
-        if not self.workloads:
-            raise ValueError(f"workloads is empty; there are {', '.join(WORKLOADS)}")
+        for name, known in (("workloads", WORKLOADS), ("adopters", ADOPTERS)):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; there are {', '.join(known)}")
         if self.faults and not self.fault_kinds:
             raise ValueError(f"fault_kinds is empty; there are {', '.join(FAULTS)}, or say faults = 0")
         if self.spread_s <= 0 or self.heal_s <= 0:
@@ -73,12 +77,25 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
     faults = _faults(rng, space, tree)
     if faults:
         case["fault"] = faults
+    testbed = _testbed(rng)
     return {
         "suite": {"name": name, "seed": seed},
-        "testbed": _testbed(rng),
-        "node": dict(node),
+        "testbed": testbed | _hosts(node, policy := _policy(space, seed)),
+        "node": policy | dict(node),
         "case": [case],
     }
+
+
+def _policy(space: Space, seed: int) -> Tables:
+    """The policy of adoption, half of the time the default. Drawn apart, so that the rest of a seed does not hang on it."""
+    rng = random.Random(seed * 7919 + 13)
+    chosen = space.adopters[0] if rng.random() < 0.5 else rng.choice(space.adopters)
+    return {} if chosen == ADOPTERS[0] else {"adopters": chosen}
+
+
+def _hosts(node: Mapping[str, Any], policy: Tables) -> Tables:
+    """Several hosts where it matters who is near."""
+    return {"hosts": 3} if {**policy, **node}.get("adopters") == "proximity" else {}
 
 
 def random_tree(rng: random.Random, space: Space) -> tuple[str, Tree]:

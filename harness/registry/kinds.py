@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.api.adopter import Adopter
 from harness.api.fault import Fault
 from harness.api.filters import DownFilter, Filter
 from harness.api.testbed import Testbed
@@ -26,6 +27,7 @@ class Category(StrEnum):
     TOPOLOGY = "topology"
     FILTER = "filter"
     DOWN_FILTER = "down_filter"
+    ADOPTER = "adopter"
     WORKLOAD = "workload"
     FAULT = "fault"
     TESTBED = "testbed"
@@ -46,6 +48,7 @@ _PROTOCOLS: Mapping[Category, type] = {
     Category.TOPOLOGY: Topology,
     Category.FILTER: Filter,
     Category.DOWN_FILTER: DownFilter,
+    Category.ADOPTER: Adopter,
     Category.WORKLOAD: Workload,
     Category.FAULT: Fault,
     Category.TESTBED: Testbed,

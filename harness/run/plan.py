@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.api.adopter import Adopter, AdopterByName
 from harness.api.errors import UsageError
 from harness.api.fault import Injection
 from harness.api.testbed import DeploymentSpec, Testbed
@@ -25,10 +26,13 @@ from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Chosen, Mistakes, Registry, plain
 from harness.registry.mistakes import asked
+from harness.run.adopters import try_adopters
 from harness.run.cases import Case, expand, placed
 from harness.run.suite import read_suite
 from harness.run.tables import Expect, SuiteTable
 
+#: The policy of adoption where the suite names none: the core's own.
+USUAL_ADOPTERS = {"kind": "siblings-first"}
 #: The version of the plan's plain form.
 FORMAT = 1
 MAX_TRIALS = 100_000
@@ -46,6 +50,7 @@ class TrialPlan:
     context: TrialContext
     settings: NodeSettings
     injections: tuple[Injection, ...]
+    adopters: Chosen[Adopter] | None = None
 
     @property
     def transport(self) -> Transport:
@@ -86,6 +91,7 @@ class TrialPlan:
             settings=self.settings,
             injections=self.injections,
             start_timeout_s=self.settings.start_timeout_s,
+            adopters=None if self.adopters is None else AdopterByName.of(self.adopters.value),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -114,6 +120,7 @@ class TrialPlan:
             "accept_after_s": case.accept_after_s,
             "deadline_s": case.deadline_s,
             "settings": plain(self.settings),
+            "adopters": USUAL_ADOPTERS if self.adopters is None else self.adopters.table,
             "faults": [_fault_json(entry.fault, entry.target.text, entry.trigger) for entry in case.faults],
             "injections": [plain(i) for i in self.injections],
             "needs": sorted(case.needs),
@@ -134,13 +141,14 @@ class Plan:
     hosts_known: bool
     cases: tuple[Case, ...]
     trials: tuple[TrialPlan, ...]
+    adopters: Chosen[Adopter] | None = None
 
     def on_hosts(self, hosts: int) -> Plan:
         """The same plan placed on so many hosts. Raises UsageError where a fault's target does not exist there."""
         if self.hosts_known and hosts == self.hosts:
             return self
         mistakes = Mistakes()
-        trials = _trials(self.cases, self.suite, self.settings, hosts, mistakes)
+        trials = _trials(self.cases, self.suite, self.settings, hosts, mistakes, self.adopters)
         mistakes.raise_if_any()
         return replace(self, hosts=hosts, hosts_known=True, trials=trials)
 
@@ -189,9 +197,9 @@ def load_plan(
         mistakes.add("suite.trials", what, "lower it, or shorten some lists of the matrix")
         mistakes.raise_if_any()
     count, known = _host_count(file.testbed.value.hosts if hosts is None else hosts, cases)
-    planned = _trials(cases, head, file.settings, count, mistakes)
+    planned = _trials(cases, head, file.settings, count, mistakes, file.adopters)
     mistakes.raise_if_any()
-    return Plan(head, path, file.text, file.testbed, file.settings, count, known, cases, planned)
+    return Plan(head, path, file.text, file.testbed, file.settings, count, known, cases, planned, file.adopters)
 
 
 def _overridden(head: SuiteTable, seed: int | None, trials: int | None) -> SuiteTable:
@@ -218,7 +226,12 @@ def _host_count(given: int, cases: tuple[Case, ...]) -> tuple[int, bool]:
 
 
 def _trials(
-    cases: tuple[Case, ...], head: SuiteTable, settings: NodeSettings, hosts: int, mistakes: Mistakes
+    cases: tuple[Case, ...],
+    head: SuiteTable,
+    settings: NodeSettings,
+    hosts: int,
+    mistakes: Mistakes,
+    adopters: Chosen[Adopter] | None,
 ) -> tuple[TrialPlan, ...]:
     found = []
     for case in cases:
@@ -229,7 +242,9 @@ def _trials(
             context = _context(case, tree, seed)
             if index == 0 and _try_front_end(case, context, mistakes):
                 _try_filters(case, context, mistakes)
-            found.append(TrialPlan(f"{case.id}-t{index}", case, index, seed, tree, context, settings, injections))
+            if index == 0 and adopters is not None:
+                asked(partial(try_adopters, adopters.value, tree, seed), "node.adopters", mistakes)
+            found.append(TrialPlan(f"{case.id}-t{index}", case, index, seed, tree, context, settings, injections, adopters))
     return tuple(found)
 
 

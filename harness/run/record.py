@@ -155,7 +155,9 @@ def load_trial(
     samples = _array(directory / SAMPLES_NAME, SAMPLE_DTYPE, notes)
     samples = _known_contributors(samples, len(sets), notes)
     name = next((n for n in OBSERVED_NAMES if (directory / n).exists()), "observed.i8.bin")
-    observed = _array(directory / name, np.dtype(OBSERVED_NAMES[name]), notes)
+    # A front-end that ended in order and has recorded nothing never began the file: nothing came out, and all of that is known.
+    nothing = not len(samples) and not notes and not (directory / name).exists() and _ended_in_order(events := list(events))
+    observed = np.empty(0, OBSERVED_NAMES[name]) if nothing else _array(directory / name, np.dtype(OBSERVED_NAMES[name]), notes)
     ends = np.cumsum(samples["count"], dtype=np.int64)
     rows = int(np.searchsorted(ends, len(observed), side="right"))
     waves = int(ends[rows - 1]) if rows else 0
@@ -172,6 +174,10 @@ def load_trial(
         contributor_sets=sets,
     )
     return record, tuple(notes)
+
+
+def _ended_in_order(events: Iterable[Mapping[str, Any]]) -> bool:
+    return any(e["kind"] == "node-exited" and e.get("node") == 0 and e.get("status") == 0 for e in events)
 
 
 def _sort_in(found: dict[str, Any], entry: Mapping[str, Any]) -> None:

@@ -57,7 +57,8 @@ class CaseFile:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite as it was written. `text` is the file itself. Its tables are None where a mistake was found in them."""
+    """A suite as it was written. `text` is the file itself. Its tables are None where a mistake was found in them. adopters:
+    the policy of adoption, None where the suite names none."""
 
     path: Path
     text: str
@@ -65,6 +66,7 @@ class SuiteFile:
     testbed: Chosen[Any] | None
     settings: NodeSettings | None
     cases: list[CaseFile] = field(default_factory=list)
+    adopters: Chosen[Any] | None = None
 
 
 def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | None = None) -> SuiteFile:
@@ -75,7 +77,7 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
         if key not in TOP_KEYS:
             mistakes.add(key, "unknown table", nearest(key, TOP_KEYS, "tables"))
     head = _table(SuiteTable, document, "suite", mistakes)
-    settings = _table(NodeSettings, document, "node", mistakes)
+    settings, adopters = read_node(document, registry, mistakes)
     testbed = _testbed(document, registry, mistakes)
     entries = document.get("case", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -89,7 +91,7 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
         _no_private_memory(testbed, cases, mistakes)
     if testbed is not None and getattr(testbed.value, "virtual", False):
         _nothing_real(testbed, cases, mistakes)
-    return SuiteFile(path, text, head, testbed, settings, cases)
+    return SuiteFile(path, text, head, testbed, settings, cases, adopters)
 
 
 def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
@@ -121,6 +123,19 @@ def _mapping(document: Mapping[str, Any], key: str, mistakes: Mistakes) -> Mappi
 def _table(cls: type[T], document: Mapping[str, Any], key: str, mistakes: Mistakes) -> T | None:
     table = _mapping(document, key, mistakes)
     return None if table is None else construct(cls, table, key, mistakes)
+
+
+def read_node(
+    document: Mapping[str, Any], registry: Registry, mistakes: Mistakes, usual: Mapping[str, Any] | None = None
+) -> tuple[NodeSettings | None, Chosen[Any] | None]:
+    """[node]: the settings and, where it is named there, the policy of adoption. usual: the settings where it gives none."""
+    table = _mapping(document, "node", mistakes)
+    if table is None:
+        return None, None
+    named = table.get("adopters")
+    adopters = None if named is None else registry.choose(Category.ADOPTER, named, "node.adopters", mistakes)
+    given = {key: value for key, value in table.items() if key != "adopters"}
+    return construct(NodeSettings, given or usual or {}, "node", mistakes), adopters
 
 
 def _testbed(document: Mapping[str, Any], registry: Registry, mistakes: Mistakes) -> Chosen[Any] | None:

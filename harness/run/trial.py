@@ -28,7 +28,7 @@ MOST_VIOLATIONS = 100
 #: Events that must be on the disk before anything else happens: they are the ground truth.
 TRUTH = frozenset({"fault", "fault-confirmed", "fault-undone"})
 #: Events that say nothing about progress.
-IDLE = frozenset({"progress", "usage", "node-exited"})
+IDLE = frozenset({"progress", "usage", "view", "node-exited"})
 
 
 @dataclass(frozen=True)

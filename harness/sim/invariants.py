@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from harness.core.agreement import compare
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
 from harness.core.upstream import UpStream
@@ -27,6 +28,7 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "everything-ends": "once the tree has closed, no process is left",
     "heals": "once faults have stopped, the front-end suspects nobody for longer than the bound",
     "agreement": "at the end all that are attached name the same nodes as dead",
+    "same-sequence": "whoever ends by itself was told the front-end's sequence of deaths, or, if it was away, its beginning",
 }
 _MOST: Final = 20
 #: Long queues are counted now and then: what is too much stays so for longer.
@@ -99,6 +101,9 @@ class Invariants:
             found.append(("everything-ends", f"nodes {sorted(set(stuck))} had not ended by themselves"))
         found += _heals(events, heal_s)
         found += self._agreement()
+        told = compare(events)
+        for node, what in (told.disagreeing if told is not None else {}).items():
+            found.append(("same-sequence", f"node {node}: {what}"))
         return found
 
     def _agreement(self) -> list[tuple[str, str]]:

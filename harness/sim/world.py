@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from harness.core import actions
+from harness.core.agreement import view
 from harness.core.node import Node
 from harness.core.tree import Tree
 from harness.sim.model import Model
@@ -242,6 +243,7 @@ class World(Network):
         """A node has ended by itself; its connections are closed in order."""
         if how[0]:
             self.tell({"t_s": self.now, "node": seat.id, "kind": "gave-up", "status": how[0], "reason": how[1]})
+        self.tell({"t_s": self.now, "node": seat.id, "kind": "view", **view(seat.node)})
         for pipe in list(seat.pipes):
             self.close(seat, pipe)
         self.gone(seat, how)

@@ -16,6 +16,7 @@ from harness.api.fault import Action, Injection
 from harness.api.testbed import DeploymentSpec
 from harness.api.transport import Buffer, Endpoint, Link
 from harness.core.actions import CONNECT, SEND
+from harness.core.agreement import view
 from harness.core.frontend import FrontEnd
 from harness.testbeds.nodes import make_node
 from harness.testbeds.recorder import Recorder
@@ -126,6 +127,7 @@ class Loop:
         status, reason = out.exit
         if status:
             out.event("gave-up", status=status, reason=reason)
+        out.event("view", **view(node))
         self._report()
         return status
 

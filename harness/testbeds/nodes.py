@@ -13,6 +13,8 @@ def make_node(spec: DeploymentSpec, node: int, now: float, life: int = 0) -> Nod
     """Node `node` of the trial; `now` is what its clock shows, `life` how many processes had its place before."""
     made = _node(spec, node, now)
     made.life = life
+    if spec.adopters is not None:
+        made.uplink.policy = spec.adopters.policy(spec.context.seed)
     return made
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.api.records import TrialRecord, Violation
 from harness.core.ranks import EMPTY, RankSet, union
-from harness_results.truth import CLOCK_SLACK_S, Members
+from harness_results.truth import CLOCK_SLACK_S, Members, declared
 
 #: At most so many violations of one sort are told one by one; the counts have them all.
 TOLD = 10
@@ -49,6 +49,8 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: Ra
     """Audit all streams of a trial. `died` maps a rank to the time (s) from which on it may be missing; those in `back` may be
     there again. Linear in the number of sample rows, whatever the number of waves."""
     members = Members(record)
+    # Where a wave may lack a live rank, only the front-end's own word tells why a wave lacks one.
+    named = {r: t_s - CLOCK_SLACK_S for r, t_s in died.items()} if rules.everybody else declared(record)
     counts = dict.fromkeys(("delivered", "lost", "duplicated", "disordered", "partial", "degraded", "misnamed", "risen"), 0)
     violations: list[Violation] = []
     missing = EMPTY
@@ -59,7 +61,7 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: Ra
         else:
             _order(rows, int(stream), rules, counts, violations)
         of_stream = members.of(int(stream))
-        missing |= _names(rows, int(stream), of_stream, record.contributor_sets, died, back, rules, counts, violations)
+        missing |= _names(rows, int(stream), of_stream, record.contributor_sets, died, named, back, rules, counts, violations)
     return Audit(counts, missing, RankSet.of(died), tuple(violations))
 
 
@@ -143,12 +145,14 @@ def _names(
     members: RankSet,
     sets: Sequence[RankSet],
     died: Mapping[int, float],
+    named: Mapping[int, float],
     back: RankSet,
     rules: Rules,
     counts: dict[str, int],
     violations: list[Violation],
 ) -> RankSet:
-    """Who is named as missing, and whether that is true. Works on the distinct contributor sets, of which there are few."""
+    """Who is named as missing, and whether that is true. named: from when on a wave that lacks a rank does so because it is
+    dead. Works on the distinct contributor sets, of which there are few."""
     used = {int(i): sets[int(i)] for i in np.unique(rows["contributors"])}
     waves = rows["count"].astype(np.int64)
     lacking = {i: members - s for i, s in used.items()}
@@ -180,9 +184,9 @@ def _names(
         return members - union(used.values())
     counts["degraded"] += int(waves[degraded].sum())
     for rank, when in died.items():
-        if rank in back:
+        if rank in back or rank not in named:
             continue
-        risen = np.flatnonzero(_risen(rows, rank, when, used))
+        risen = np.flatnonzero(_risen(rows, rank, named[rank], used))
         if len(risen):
             counts["risen"] += int(waves[risen].sum())
             tell("unexpected", risen, rank, f"has rank {rank} again, which had died at {when:.3f} s")
@@ -190,10 +194,10 @@ def _names(
 
 
 def _risen(rows: NDArray[Any], rank: int, when: float, used: Mapping[int, RankSet]) -> NDArray[np.bool_]:
-    """The rows with a rank whose death an earlier wave had already named. A dead rank's contributions that were under way
-    may still come out; once one wave lacks it because it is dead, all later ones must."""
+    """The rows with a rank whose death an earlier wave had already named, from `when` on. A dead rank's contributions that were
+    under way may still come out; once one wave lacks it because it is dead, all later ones must."""
     having = np.isin(rows["contributors"], [i for i, s in used.items() if rank in s])
-    gone = rows["first"][~having & (rows["t_s"] >= when - CLOCK_SLACK_S)]
+    gone = rows["first"][~having & (rows["t_s"] >= when)]
     if not len(gone):
         return np.zeros(len(rows), dtype=bool)
     named: int = gone.min().item()

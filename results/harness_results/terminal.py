@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -84,6 +84,7 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
     if case["figures_from"] == "unfinished trials":
         yield _line("no trial was judged; these figures are of what was measured until then")
     yield _audit(case)
+    yield from _losses(case["each"])
     if late := case["fault_late_ms"]:
         times = f"median {_number(late['median'])}, max {_number(late['max'])}"
         yield _line(f"{late['n']} fault{_s(late['n'])} by the clock, ms later than planned: {times}")
@@ -95,6 +96,15 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
     for e in case["expectations"]:
         yield _line(Text("expected: ").append(e["verdict"], style=COLOURS[e["verdict"]]).append(f": {e['reason']}"))
     yield from _troubles(case)
+
+
+def _losses(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Who was declared dead in each trial, and how many nodes say so."""
+    told = [t for t in trials if t["agreement"] and (t["agreement"]["lost"] or t["agreement"]["disagreeing"])]
+    for t in told[:TOLD]:
+        yield _line(f"lost in trial {t['index']}: {t['agreement']['text']}")
+    if len(told) > TOLD:
+        yield _line(f"and {len(told) - TOLD} trials more that lost nodes")
 
 
 def _troubles(case: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -177,6 +177,11 @@ def restarted(record: TrialRecord, truths: Sequence[FaultTruth]) -> RankSet:
     return RankSet.of(rank for node in back if (rank := record.tree.nodes[node].rank) is not None)
 
 
+def declared(record: TrialRecord) -> dict[int, float]:
+    """When the front-end declared a rank dead, in seconds: rank to time."""
+    return {rank: float(e["t_s"]) for e in record.of_kind("dead") for rank in ranks_in(e.get("ranks", ()))}
+
+
 def deaths(record: TrialRecord, truths: Sequence[FaultTruth]) -> dict[int, float]:
     """From when on a rank may be missing, in seconds: rank to the time of its death.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.records import TrialRecord
+from harness.core.agreement import Agreement, compare
 from harness_results.audit import Audit, Rules, audit
 from harness_results.phases import PHASES, Orphan, Phases, recovery_phases
 from harness_results.statistics import rounded
@@ -45,6 +46,7 @@ class Findings:
     faults: Sequence[Fault]
     steady: Window | None
     whole: Window | None
+    agreement: Agreement | None
 
 
 def rules_of(trial: Mapping[str, Any]) -> Rules:
@@ -86,6 +88,7 @@ def findings(record: TrialRecord, trial: Mapping[str, Any]) -> Findings:
         faults=faults,
         steady=deliveries.steady(first, min(struck, last)),
         whole=deliveries.window(first, last),
+        agreement=compare(record.events),
     )
 
 
@@ -126,6 +129,7 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     check = trial.get("check")
     wrong = [v.message for v in found.audit.violations]
     wrong += [f"the workload ended early: {e.get('reason') or 'it gave no reason'}" for e in _bad_ends(record)]
+    wrong += _disagreements(found.agreement)
     if check is not None and check["passed"] is False:
         wrong.insert(0, f"the workload's check failed: {check['summary']}")
     if wrong := [*failures, *wrong]:
@@ -156,6 +160,11 @@ def _last_line(message: str) -> str:
 
 def _bad_ends(record: TrialRecord) -> list[Mapping[str, Any]]:
     return [e for e in record.of_kind("finished") if not e.get("ok", True)]
+
+
+def _disagreements(told: Agreement | None) -> list[str]:
+    """Nodes that hold others for dead than the front-end has said, or in another order. Who was cut off is none of them."""
+    return [f"node {n} disagrees on who is lost: {what}" for n, what in (told.disagreeing if told else {}).items()]
 
 
 def _unplanned_deaths(record: TrialRecord, found: Findings) -> list[str]:
@@ -193,8 +202,23 @@ def figures(found: Findings, trial: Mapping[str, Any]) -> dict[str, Any]:
         "missing_ranks": str(found.audit.missing),
         "dead_ranks": str(found.audit.dead),
         "whole": window_figures(found.whole),
+        "agreement": agreement_figures(found.agreement),
         "steady": window_figures(found.steady),
         "faults": [fault_figures(f) for f in found.faults],
+    }
+
+
+def agreement_figures(told: Agreement | None) -> dict[str, Any] | None:
+    """Who is lost, since when (seconds since the trial's start), and who says so, as plain values; None where nobody knows."""
+    if told is None:
+        return None
+    return {
+        "lost": [{"node": n, "since_s": rounded(t_s, 6)} for n, t_s in told.lost.items()],
+        "agreed": len(told.agreed),
+        "nodes": told.told,
+        "cut_off": list(told.cut_off),
+        "disagreeing": list(told.disagreeing),
+        "text": told.text,
     }
 
 

@@ -90,7 +90,25 @@ def test_who_is_no_longer_listed_below_a_node_is_lost() -> None:
     m = whole()
     assert m.below_is(1, [(3, 1, 1)], 2.0) == []
     assert sorted(m.suspects) == [4]
+    # Whether it ended or fell silent is not known, so that it has the longer time.
+    assert m.suspects[4].due == 2.0 + SETTINGS.orphan_grace_s
     assert m.below_is(1, [(3, 1, 1), (4, 1, 2)], 2.1) == [4]
+
+
+def test_a_node_that_falls_silent_may_have_taken_in_a_suspect() -> None:
+    """It could not tell, and the suspect does not know yet: from then on it has its time to find another parent."""
+    grace = SETTINGS.orphan_grace_s
+    m = whole()
+    m.lost(1, 1, "reset", 1.0)
+    assert m.suspects[3].due == 1.0 + grace
+    assert sorted(m.lost(2, 1, "silent for 1.2 s, lease 1.0 s", 2.0)) == [2, 5, 6]
+    assert {n: s.due for n, s in m.suspects.items()} == {1: 1.0 + grace, **dict.fromkeys((2, 3, 4, 5, 6), 2.0 + grace)}
+    m.lost(2, 1, "silent again", 2.2)  # the same loss, told twice, gives nobody more time
+    assert max(s.due for s in m.suspects.values()) == 2.0 + grace
+    other = whole()
+    other.lost(1, 1, "reset", 1.0)
+    other.lost(2, 1, "reset", 2.0)  # whoever was below it knows at once
+    assert other.suspects[3].due == 1.0 + grace
 
 
 def test_a_node_that_sends_garbage_is_forgiven_twice() -> None:

@@ -15,7 +15,7 @@ from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 
 #: Fields of events that would only repeat the line, or are long.
-_LEFT_OUT = {"tree", "took_s", "kind"}
+_LEFT_OUT = {"tree", "took_s", "kind", "order"}
 _FAULTS = {"fault", "cut", "hold", "stall"}
 
 

@@ -33,6 +33,10 @@ def harness_topologies():
     return {"caterpillar": Caterpillar}
 
 @hookimpl
+def harness_adopters():
+    return {"deepest": Deepest}
+
+@hookimpl
 def harness_faults():
     return {"rolling": Rolling}
 
@@ -154,12 +158,13 @@ def test_a_suite_uses_them_and_so_do_the_sketches_of_the_page(
     harness: Callable[..., dict[str, Any]], install: Callable[..., Any], tmp_path: Path
 ) -> None:
     blocks = re.findall(r"<!-- sketch -->\n```python\n(.*?)```\n", PAGE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     future = "from __future__ import annotations\n\n"
     install("sketches", {"sketches": future + "\n\n".join(blocks) + SKETCHES}, {"sketches": "sketches"})
     site = tmp_path / "site" / "sketches"
     checked = harness("plugin", "check", "topology", "caterpillar", "length=3", "leaves=2", path=site)
     assert checked["passed"] is True
+    assert harness("plugin", "check", "adopter", "deepest", path=site)["passed"] is True
 
     suite = tmp_path / "suite.toml"
     suite.write_text((EXAMPLE / "suite.toml").read_text() + SKETCHED_CASE)

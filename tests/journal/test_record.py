@@ -95,6 +95,17 @@ def test_a_trial_without_files_is_empty(tmp_path: Path) -> None:
     assert notes == ("contributors.jsonl is missing", "samples.bin is missing", "observed.i8.bin is missing")
 
 
+def test_a_front_end_that_ended_in_order_and_recorded_nothing_leaves_nothing_out(tmp_path: Path) -> None:
+    (tmp_path / "samples.bin").touch()
+    (tmp_path / "contributors.jsonl").touch()
+    ended = {"t_s": 1.0, "kind": "node-exited", "node": 0, "status": 0}
+    record, notes = load_trial(tmp_path, PLAN, [ended])
+    assert (len(record.samples), len(record.observed), notes) == (0, 0, ())
+    assert list(record.events) == [ended]
+    for events in ([], [ended | {"status": -9}], [ended | {"node": 3}]):
+        assert load_trial(tmp_path, PLAN, events)[1] == ("observed.i8.bin is missing",)
+
+
 def make_run(run_dir: Path) -> tuple[Journal, tuple[int, int]]:
     trials = [{**PLAN, "trial": f"a-t{i}", "index": i} for i in range(4)]
     (run_dir / "plan.json").write_text(json.dumps({"format": 1, "trials": trials}))

@@ -109,16 +109,11 @@ spread_s = 1.0
 workloads = ["round-trip"]
 fault_kinds = ["partition", "hang", "cut"]
 """,
-    "wide": """[explore]
-workloads = ["reduce-stream", "round-trip"]
-""",
 }
-#: With the times that an exploration has where its suite has no [node].
-USUAL_TIMES = ("wide",)
+#: What finds a bug does not hang on who adopts whom.
+POLICY = 'adopters = ["siblings-first"]\n'
 #: Name to the text of a suite for `harness explore`.
-QUESTS = {
-    name: f'[suite]\nname = "{name}"\n\n{"" if name in USUAL_TIMES else NODE}\n{bounds}' for name, bounds in BOUNDS.items()
-}
+QUESTS = {name: f'[suite]\nname = "{name}"\n\n{NODE}\n{bounds}{POLICY}' for name, bounds in BOUNDS.items()}
 
 
 @dataclass(frozen=True)

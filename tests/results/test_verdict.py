@@ -149,6 +149,20 @@ def test_the_dead_never_come_back(synthetic: Any, judged: Any) -> None:
     assert v["reasons"] == ["stream 1: wave 3700 has rank 1 again, which had died at 2.000 s"]
 
 
+def test_an_orphan_that_dies_soon_after_it_is_back_has_not_risen(synthetic: Any, judged: Any) -> None:
+    """Under compose a wave may lack a rank for other reasons than its death, which the front-end alone can tell apart."""
+    trial = synthetic.trial(synthetic.plan(recovery="compose", expect={"recovery": "equivalent"}))
+    trial.deliver(0.1, 2.0)
+    trial.deliver(2.0, 2.02, ((0, 1), (2, 4)))
+    trial.deliver(2.02, 2.04)
+    trial.kill(4, 2.03)
+    trial.deliver(2.04, 3.0, ((0, 1), (2, 4)))
+    trial.say(2.3, "dead", node=0, member=4, ranks=[1])
+    assert "risen" not in counts(judged(trial))
+    trial.deliver(3.0, 3.02)
+    assert counts(judged(trial))["risen"] == 20
+
+
 def test_what_the_dead_had_sent_before_may_still_come_out(synthetic: Any, judged: Any) -> None:
     trial = synthetic.trial(synthetic.plan())
     trial.deliver(0.1, 2.0)

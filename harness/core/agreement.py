@@ -1,0 +1,109 @@
+"""Who is lost, and whether all say the same.
+
+Deaths are ordered by the front-end, and every node is told of them in one sequence. Each node keeps a digest of what it was
+told, and says it when it ends (`view`); at the end of a trial the views are compared (`compare`). A node that was away when it
+all ended knows the beginning of the sequence: it was cut off, and that is no disagreement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.port import Port
+from harness.core.ranks import RankSet
+
+#: Digits of a digest, in hexadecimal.
+_DIGITS = 16
+
+
+def chained(digest: str, nodes: Iterable[int]) -> str:
+    """The digest of a sequence of deaths after one more order, about `nodes`; that of no orders is empty."""
+    text = f"{digest}:{','.join(map(str, sorted(nodes)))}"
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def view(node: Port) -> dict[str, Any]:
+    """What a node tells of itself when it ends, plain values: how many orders it was told, how many of them were about deaths,
+    the digest of these, and whom it holds for dead (ranges of ids)."""
+    dead = [list(pair) for pair in RankSet.of(node.dead).ranges]
+    return {"heard": node.control.last, "orders": node.deaths, "digest": node.deaths_digest, "dead": dead}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the views of a trial come to.
+
+    lost: node to the time, in seconds since the trial's start, at which it was declared dead, in that order. agreed: the nodes
+    that told the whole sequence. cut_off: those that told the beginning of it, since they were away. disagreeing: node to what
+    it says instead. None of the three has nodes that were declared dead, but for those that disagree.
+    """
+
+    lost: Mapping[int, float]
+    agreed: Sequence[int]
+    cut_off: Sequence[int]
+    disagreeing: Mapping[int, str]
+
+    @property
+    def told(self) -> int:
+        """How many nodes said what they know."""
+        return len(self.agreed) + len(self.cut_off) + len(self.disagreeing)
+
+    @property
+    def text(self) -> str:
+        """One line: who is lost, since when, and who says so."""
+        who = ", ".join(f"node {n} since {t_s:.3f} s" for n, t_s in list(self.lost.items())[:_MOST])
+        more = f" and {len(self.lost) - _MOST} more" if len(self.lost) > _MOST else ""
+        line = f"{who or 'nobody'}{more}; agreed by {len(self.agreed)} of {self.told} nodes"
+        for word, nodes in (("cut off", self.cut_off), ("disagreeing", list(self.disagreeing))):
+            if nodes:
+                line += f"; {word}: {', '.join(f'node {n}' for n in nodes[:_MOST])}"
+                line += f" and {len(nodes) - _MOST} more" if len(nodes) > _MOST else ""
+        return line
+
+
+#: So many nodes are named in a line.
+_MOST = 8
+
+
+def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
+    """Compare the views in the events of a trial; None where the node that ordered the deaths did not tell its own, since then
+    nobody can say what it ordered last."""
+    lost: dict[int, float] = {}
+    order_of: dict[int, list[int]] = {}
+    by = 0
+    for e in events:
+        if e["kind"] == "dead":
+            lost[member := int(e.get("member", e["node"]))] = float(e["t_s"])
+            order_of.setdefault(int(e.get("order", 0)), []).append(member)
+            by = int(e["node"])
+    views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
+    own = views.get(by)
+    if own is None:
+        return None
+    chain, dead = [""], [RankSet()]
+    for nodes in (order_of[number] for number in sorted(order_of)):
+        chain.append(chained(chain[-1], nodes))
+        dead.append(dead[-1] | RankSet.of(nodes))
+    agreed: list[int] = []
+    cut_off: list[int] = []
+    disagreeing: dict[int, str] = {}
+    for node, said in sorted(views.items()):
+        orders, heard = int(said["orders"]), int(said["heard"])
+        known = orders < len(chain) and said["digest"] == chain[orders]
+        names = RankSet((int(a), int(b)) for a, b in said["dead"])
+        whole = orders == len(chain) - 1
+        if known and names == dead[orders] and (whole or heard < int(own["heard"])):
+            if node not in lost:
+                (agreed if whole else cut_off).append(node)
+            continue
+        if not known:
+            what = f"its {orders} orders are not the first {orders} of {len(chain) - 1}"
+        elif names != dead[orders]:
+            what = f"after {orders} orders it names {names or 'nobody'}, and not {dead[orders] or 'nobody'}"
+        else:
+            what = f"it was told everything, but of {orders} orders of {len(chain) - 1}"
+        disagreeing[node] = what
+    return Agreement(lost, tuple(agreed), tuple(cut_off), disagreeing)
