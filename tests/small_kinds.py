@@ -46,7 +46,8 @@ class Sum:
 
     @property
     def algebra(self) -> Algebra:
-        return Algebra(idempotent=self.idempotent, invertible=not self.idempotent, keyed=False, ordered=False)
+        strict = not self.idempotent
+        return Algebra(idempotent=self.idempotent, invertible=strict, keyed=False, ordered=False, decomposable=strict)
 
     @property
     def codec(self) -> Codec:

@@ -30,6 +30,8 @@ EVENT_KINDS: Mapping[str, str] = {
     "rewound": "node, stream, wave: a node asked its children to send again from `wave` (phase replay)",
     "replayed": "node, stream, wave, count: a child sent waves again (phase replay)",
     "composed": "node, stream, child: a node merged a child's filter state (phase compose)",
+    "decomposed": "node, stream, wave, count, ranks: the front-end put into its state what it had lacked of these (phase "
+    "decompose)",
     "first-wave": "stream, wave: first result delivered after a recovery",
     "first-complete-wave": "stream, wave: first result with every live back-end after a recovery",
     "suspect": "member, ranks, by, cause: the front-end heard that a node was lost; ranks: the back-ends that went with it",

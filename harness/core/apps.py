@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from harness.core.filters import Array, Items
+from harness.core.ledger import Extent
 from harness.core.ranks import RankSet
 from harness.core.spec import Result, StreamError, StreamSpec
 from harness.core.tree import Tree
@@ -49,8 +50,12 @@ class FrontEndHandle(Protocol):
         ...
 
     def state(self, stream: int) -> Items | None:
-        """The composed filter state of a `compose` stream, lowered, shape (1, *item): everything that any back-end ever
+        """The filter state of a `compose` or `decompose` stream, lowered, shape (1, *item): everything that any back-end ever
         contributed, as far as it has arrived. None where nothing has, or for other recoveries."""
+        ...
+
+    def extent(self, stream: int) -> Extent | None:
+        """Which contributions that state holds, each once, for a `decompose` stream; None for other recoveries."""
         ...
 
     def close_stream(self, stream: int) -> None: ...

@@ -12,6 +12,7 @@ from harness.core.apps import BackEndApp, PluginError
 from harness.core.downstream import WINDOW, Message
 from harness.core.filters import DownFilter, Filter, Items
 from harness.core.frames import HEADER, FrameError
+from harness.core.ledger import Kept
 from harness.core.node import Node
 from harness.core.pieces import Piece
 from harness.core.port import BackPort, Port
@@ -119,12 +120,18 @@ class SourceTable(StreamTable):
         if self.rank in spec.members:
             self.mine.add(stream)
         super().open(stream, spec)
+        s = self.up[stream]
+        if s.decompose and s.kept is None:  # on a way of so many links, the mark is never further behind while nothing fails
+            s.window = (self.node.me.depth + 1) * s.units.link_window + s.units.per_wave
+            s.kept = Kept(s.window)
 
     def pump_stream(self, s: UpStream) -> None:
         node = self.node
         parent = node.parent
         if parent is None or parent.blocked or s.stream not in self.mine:
             return
+        if s.parts:
+            self.send_parts(s, parent)
         resend = s.outbox.resend
         while resend and resend[0][0] < s.limit:
             node.out.send(parent, node.now, *resend.popleft()[2])
@@ -132,7 +139,7 @@ class SourceTable(StreamTable):
             return
         back, per_wave = self.back, s.units.per_wave
         while True:
-            top = min(s.limit, s.acked + s.units.window)
+            top = min(s.limit, s.acked + s.window)
             room = top - s.next if not s.relaying else s.limit - s.relayed
             if room <= 0:
                 return
@@ -149,6 +156,8 @@ class SourceTable(StreamTable):
             s.vet(s.next, lifted, self.own)
             first, s.next = s.next, s.next + len(items)
             s.relayed += len(items)
+            if s.kept is not None:
+                s.kept.add(first, lifted)
             self._emit(s, parent, Piece(first, len(items), lifted, self.own))
 
     def _send_chunk(self, s: UpStream, parent: Any) -> bool:
@@ -158,7 +167,7 @@ class SourceTable(StreamTable):
         if s.next % u.per_wave == 0:  # a wave that was under way may have been given up (`acknowledge`)
             chunks.clear()
         if not chunks:
-            if not s.relaying and s.next + u.per_wave > s.acked + u.window:
+            if not s.relaying and s.next + u.per_wave > s.acked + s.window:
                 return False
             items = back.app.produce(back.handle, s.stream, s.next // u.per_wave, 1)
             if items is None or not len(items):
@@ -171,6 +180,8 @@ class SourceTable(StreamTable):
         s.vet(s.next, lifted, self.own)
         first, s.next = s.next, s.next + 1
         s.relayed += 1
+        if s.kept is not None:
+            s.kept.add(first, lifted)
         self._emit(s, parent, Piece(first, 1, lifted, self.own))
         return True
 
@@ -199,6 +210,23 @@ class SourceTable(StreamTable):
 
     def on_data(self, link: Any, frame: memoryview, head: tuple[int, ...]) -> None:
         raise FrameError("units sent to a back-end")
+
+    def asked(self, s: UpStream, unit: int, waves: int, ranks: RankSet) -> None:
+        if self.rank not in ranks or s.kept is None:
+            return
+        found = s.kept.part(unit, waves, s.units.per_wave)
+        if found is not None:
+            try:
+                folded = s.filter.fold(found[1])
+            except Exception as e:  # not the fault of whoever asked
+                raise PluginError(f"filter {s.spec.filter!r} on a part of stream {s.stream}") from e
+            self.take_part(s, unit, found[0], folded, self.own)
+
+    def settle(self, s: UpStream, unit: int) -> None:
+        super().settle(s, unit)
+        if s.kept is not None:
+            s.kept.trim(s.acked)
+            self.dirty[s.stream] = s
 
     def close(self, stream: int) -> None:
         super().close(stream)

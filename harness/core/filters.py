@@ -2,8 +2,8 @@
 
 A filter is described the way incremental aggregation describes it: `lift` turns what a back-end offers into a partial
 aggregate, `combine` merges partial aggregates (associative always), `lower` turns the root's aggregate into the result.
-`fold` combines consecutive waves into one, which is the filter state that `compose` recovery rebuilds (Arnold and Miller,
-"Scalable Failure Recovery for Tree-based Overlay Networks", IPDPS 2010, state composition).
+`fold` combines consecutive waves into one, which is the filter state that `compose` and `decompose` rebuild (Arnold and Miller,
+"Scalable Failure Recovery for Tree-based Overlay Networks", IPDPS 2010, state composition and decomposition).
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Algebra:
 
     idempotent: combining a value with itself changes nothing, so a state may be sent twice (`compose` recovery is exact).
     invertible: a contribution can be taken out again. keyed: contributions stay apart by key, so that replacing one is
-    possible. ordered: the order of the contributions (by rank) matters; otherwise `combine` is commutative.
+    possible. ordered: the order of the contributions (by rank) matters; otherwise `combine` is commutative. decomposable: not
+    idempotent, but the fold of many waves is the same however the contributions are split into parts that do not overlap
+    (Jesus, Baquero and Almeida, "A Survey of Distributed Data Aggregation Algorithms", IEEE Communications Surveys and
+    Tutorials 17(1), 2015, section II), so a state can be put together from parts (`decompose` recovery is exact).
     """
 
     idempotent: bool
     invertible: bool
     keyed: bool
     ordered: bool
+    decomposable: bool = False
 
 
 @runtime_checkable
@@ -74,7 +78,9 @@ class Filter(Protocol):
         ...
 
     def fold(self, items: Items) -> Items:
-        """Combine all waves of `items` into one: shape (waves, *item) to (1, *item). Only for idempotent filters."""
+        """Combine all waves of `items` into one: shape (waves, *item) to (1, *item). Only for idempotent and decomposable
+        filters. A decomposable one may have `lower_fold(items, contributions)` as well: what `lower` is for one wave, for the
+        fold of so many contributions (one a rank and wave); without it, the fold is the result."""
         ...
 
     def lower(self, items: Items, contributors: RankSet) -> Items:

@@ -9,6 +9,7 @@ import msgpack
 
 from harness.core.apps import FrontEndApp, PluginError
 from harness.core.filters import Array, DownFilter, Filter, Items
+from harness.core.ledger import Extent
 from harness.core.membership import Membership
 from harness.core.node import CONTROL, Node
 from harness.core.ranks import EMPTY, RankSet
@@ -81,6 +82,9 @@ class FrontEndContext:
 
     def state(self, stream: int) -> Items | None:
         return self._node.results.state(stream)
+
+    def extent(self, stream: int) -> Extent | None:
+        return self._node.results.extent(stream)
 
     def close_stream(self, stream: int) -> None:
         self._node.order({"op": "close", "id": stream})

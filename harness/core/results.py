@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.decompose import lowered_state, pull, refusal
 from harness.core.downstream import Message
 from harness.core.filters import Array, Items
+from harness.core.ledger import Extent, Ledger
 from harness.core.pieces import Piece
 from harness.core.port import FrontPort, Port
 from harness.core.ranks import EMPTY, RankSet
@@ -63,6 +65,8 @@ class ResultTable(StreamTable):
         s = self.up[stream]
         s.limit = 1 << 62
         d = self.delivery[stream] = Delivery(self.node.now, min(s.units.window, s.granted) // s.units.per_wave)
+        if s.decompose:
+            s.ledger = Ledger(spec.members, s.units.per_wave)
         d.accept = partial(self._acceptable, s, d)
         d.patient = spec.sync is Sync.TIME_OUT or spec.accept is Accept.DEADLINE
 
@@ -98,15 +102,36 @@ class ResultTable(StreamTable):
         s.absorb(first, items, ranks)
 
     def state(self, stream: int) -> Items | None:
-        """The composed state, lowered; None until every chunk of it has arrived."""
+        """The state, lowered; None until every chunk of it has arrived."""
         s = self.up[stream]
         if len(s.state) < s.units.per_wave:
             return None
         whole = [s.state[c][0] for c in range(s.units.per_wave)]
         ranks = s.state[0][1]
+        if s.ledger is not None:
+            whole = lowered_state(s, s.ledger, whole)
+            return whole[0] if s.units.per_wave == 1 else self._join(s, whole)
         if s.units.per_wave == 1:
             return s.filter.lower(whole[0], ranks)
         return s.filter.lower(self._join(s, whole), ranks)
+
+    def extent(self, stream: int) -> Extent | None:
+        """Which contributions the state of a `decompose` stream holds; None for other recoveries."""
+        s = self.up[stream]
+        if s.ledger is None:
+            return None
+        s.ledger.reach(s.next)  # the application may ask amid a loss
+        s.ledger.bury(self.node.dead_ranks & s.members)
+        return s.ledger.extent()
+
+    def take_part(self, s: UpStream, unit: int, waves: int, items: Any, ranks: RankSet) -> None:
+        if s.ledger is not None and s.ledger.fill(unit, waves, ranks):
+            s.absorb(unit, items, ranks)
+            self.node.out.event("decomposed", stream=s.stream, wave=unit // s.units.per_wave, count=waves, ranks=list(ranks))
+            self.dirty[s.stream] = s
+
+    def settle(self, s: UpStream, unit: int) -> None:
+        """The front-end itself knows best how far its state is settled."""
 
     def _join(self, s: UpStream, chunks: list[Items]) -> Array:
         """The chunks of one wave as a whole item."""
@@ -137,8 +162,10 @@ class ResultTable(StreamTable):
             if m is None:
                 break
             d.held = None
-            if s.compose:
+            if s.compose or s.ledger is not None:
                 s.absorb(m.first, m.items, m.ranks)
+                if s.ledger is not None:
+                    s.ledger.add(m.first, m.units, m.ranks)
             if s.units.per_wave > 1:
                 self._assemble(s, d, m)
             else:
@@ -150,6 +177,8 @@ class ResultTable(StreamTable):
         if s.relaying:
             self.grant_relayed(s)
             return
+        if s.ledger is not None:
+            pull(self, s, s.ledger, self.node.dead_ranks & s.members, self.front.membership.suspect_ranks)
         u = s.units
         step = u.link_window >> 2
         if s.acked - d.told > step or s.next + u.link_window - s.granted > step:
@@ -280,10 +309,13 @@ class ResultTable(StreamTable):
             if d.held is not None:
                 wait = s.spec.sync_timeout_s if s.spec.sync is Sync.TIME_OUT else s.spec.accept_after_s
                 due = min(due, max(d.held + wait, self.node.now + 0.001))
+            if s.ledger is not None:
+                due = min(due, s.ledger.due)
         return due
 
     def tick(self) -> None:
         super().tick()
+        self.dirty.update({i: s for i, s in self.up.items() if s.ledger is not None and s.ledger.due <= self.node.now})
         for i in list(self.delivery):
             if i in self.delivery:
                 self._check_deadline(i)
@@ -341,6 +373,8 @@ def check_spec(spec: StreamSpec, node: Port) -> None:
         raise ValueError(f"stream {spec.name!r} is for ranks {spec.members}; the tree has {everybody}")
     if spec.recovery is Recovery.COMPOSE and not f.algebra.idempotent:
         raise ValueError(f"filter {spec.filter!r} is not idempotent: compose recovery would count twice; use replay")
+    if spec.recovery is Recovery.DECOMPOSE and (why := refusal(spec, f)):
+        raise ValueError(why)
     if spec.recovery is Recovery.REPLAY and spec.sync is not Sync.WAIT_FOR_ALL:
         raise ValueError("replay recovery needs wait-for-all synchronization; use compose or resume")
     if not getattr(f, "aggregates", True) and spec.sync is not Sync.DO_NOT_WAIT:

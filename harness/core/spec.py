@@ -23,12 +23,14 @@ class Recovery(StrEnum):
 
     replay: unacknowledged waves are kept and sent again; exactly once for every filter. compose: nothing is kept; the
     children's filter states rebuild the parent's; needs an idempotent filter. resume: the stream goes on, what was in
-    flight is lost (bounded by the credit window) and named.
+    flight is lost (bounded by the credit window) and named. decompose: the front-end keeps account of the contributions in its
+    state and asks the back-ends for those that it lacks; needs a decomposable filter.
     """
 
     REPLAY = "replay"
     COMPOSE = "compose"
     RESUME = "resume"
+    DECOMPOSE = "decompose"
 
 
 class Accept(StrEnum):

@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 
 from harness.core import frames
 from harness.core.actions import Neighbour
+from harness.core.decompose import PartTable
 from harness.core.downstream import DownStream
 from harness.core.filters import Array
 from harness.core.frames import FrameError
-from harness.core.multicast import DownTable
 from harness.core.pieces import Piece
 from harness.core.port import Port
 from harness.core.ranks import RankSet
@@ -24,7 +24,7 @@ from harness.core.upstream import UpStream
 NEVER: Final = float("inf")
 
 
-class StreamTable(DownTable):
+class StreamTable(PartTable):
     """The streams of a communication process (see `SourceTable` and `ResultTable` for the two ends)."""
 
     def __init__(self, node: Port) -> None:
@@ -86,7 +86,7 @@ class StreamTable(DownTable):
 
     def terms(self, link: Neighbour) -> dict[int, list[int]]:
         """For a WELCOME: per stream acknowledged unit and the mark below which the child may send."""
-        return {i: [s.acked, s.granted if not s.relaying else s.units.link_window] for i, s in self.up.items()}
+        return {i: [s.floor(), s.granted if not s.relaying else s.units.link_window] for i, s in self.up.items()}
 
     def child_gone(self, link: Neighbour) -> None:
         self.listeners.clear()
@@ -115,7 +115,7 @@ class StreamTable(DownTable):
             if link.conn not in s.inboxes and not link.ranks.isdisjoint(s.members):
                 self._first_child(s)
                 s.add_child(link.conn, 0, s.acked if s.replay else positions.get(i, 0))
-                self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, s.acked))
+                self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, s.floor()))
                 self._changed(s)
                 self.report_down(i)
 
@@ -189,6 +189,8 @@ class StreamTable(DownTable):
 
     def on_state(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         s = self.up.get(head[3])
+        if s is not None and s.decompose:
+            self.on_part(s, link, frame, head)
         if s is None or not s.compose:
             return
         items, ranks = frames.decode_items(frame, head[5], head[7], head[8], s.filter.codec)
@@ -219,7 +221,10 @@ class StreamTable(DownTable):
         self.dirty[head[3]] = s
 
     def _acknowledge(self, s: UpStream, acked: int) -> None:
-        """Learn what the front-end has delivered (replay only: the others keep nothing to be acknowledged)."""
+        """Learn what the front-end has delivered (replay), or settled (decompose; others keep nothing to be acknowledged)."""
+        if s.decompose:
+            self.settle(s, acked)
+            return
         behind = [conn for conn, inbox in s.inboxes.items() if inbox.expect < acked] if s.next < acked else []
         if not s.replay or not s.acknowledge(acked):
             return
@@ -231,7 +236,7 @@ class StreamTable(DownTable):
 
     def _grant(self, s: UpStream) -> None:
         s.granted = max(s.granted, s.next + s.units.link_window)
-        frame = frames.credit_frame(s.stream, s.granted, s.acked)
+        frame = frames.credit_frame(s.stream, s.granted, s.floor())
         for conn in s.inboxes:
             child = self.node.children.get(conn)
             if child is not None:
@@ -252,7 +257,10 @@ class StreamTable(DownTable):
         self.node.rearm = True
         for i, s in self.up.items():
             acked, limit = terms.get(i, [s.acked, s.units.link_window])
+            known = s.acked
             self._acknowledge(s, acked)
+            if s.decompose and s.acked > known:  # told while this node was away
+                self.tell_mark(s)
             s.limit = limit
             s.relayed = 0
             if s.replay:
@@ -285,6 +293,8 @@ class StreamTable(DownTable):
         while s.owed:
             chunk = s.owed.pop()
             self._send_state(s, parent, chunk, *s.state[chunk])
+        if s.parts:
+            self.send_parts(s, parent)
         resend = s.outbox.resend
         while resend and resend[0][0] < s.limit:
             self.node.out.send(parent, now, *resend.popleft()[2])

@@ -18,6 +18,7 @@ import numpy as np
 from harness.core.apps import PluginError
 from harness.core.filters import Codec, Filter, Items
 from harness.core.frames import FrameError, MetaCache, concat_items
+from harness.core.ledger import Kept, Ledger
 from harness.core.pieces import Inbox, Outbox, Piece
 from harness.core.ranks import RankSet, union
 from harness.core.spec import Recovery, StreamSpec, Sync
@@ -27,8 +28,9 @@ from harness.core.units import Units
 class UpStream:
     """One stream's upward state at a front-end or communication process (inboxes), or at a back-end (none).
 
-    next: the next unit to merge (or to produce). acked: everything below has been delivered by the front-end. limit: the
-    parent takes units below this mark. granted: the mark that the children were told.
+    next: the next unit to merge (or to produce). acked: everything below has been delivered by the front-end (under decompose:
+    is settled in its state). limit: the parent takes units below this mark. granted: the mark that the children were told.
+    window: so many units beyond `acked` may a back-end make.
     """
 
     def __init__(self, stream: int, spec: StreamSpec, filter_: Filter) -> None:
@@ -52,6 +54,12 @@ class UpStream:
         self.waiting_since: float | None = None
         self.replay = spec.recovery is Recovery.REPLAY
         self.compose = spec.recovery is Recovery.COMPOSE
+        self.decompose = spec.recovery is Recovery.DECOMPOSE
+        #: At the front-end, at a back-end, and parts that the parent did not take yet, by (first unit, waves) (decompose).
+        self.ledger: Ledger | None = None
+        self.kept: Kept | None = None
+        self.parts: dict[tuple[int, int], tuple[Items, RankSet]] = {}
+        self.window = self.units.window
         self.relaying = spec.sync is Sync.DO_NOT_WAIT
         self.duplicates = 0
         self.overlaps = 0
@@ -293,10 +301,14 @@ class UpStream:
         self.next += hole
         return hole
 
+    def floor(self) -> int:
+        """The mark that goes down with the credits: what nobody below need keep."""
+        return self.acked if self.ledger is None else self.ledger.settled()
+
     # -- state ----------------------------------------------------------------------------------------------------------
 
     def absorb(self, first: int, items: Items, ranks: RankSet) -> None:
-        """Put units from `first` on into the filter state (compose only). Each chunk of the item has a state of its own."""
+        """Put units from `first` on into the filter state (compose, decompose). Each chunk of the item has its own."""
         chunk = first % self.units.per_wave
         old = self.state.get(chunk)
         try:

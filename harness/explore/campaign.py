@@ -118,6 +118,10 @@ class Tally:
 
 def _reachable(path: str, space: Space) -> bool:
     kinds = set(space.fault_kinds) if space.faults else set()
+    if path in ("composed", "decomposed") and path.removesuffix("d") not in space.recoveries:
+        return False
+    if path.startswith("replay") and not ("replay" in space.recoveries or "round-trip" in space.workloads):
+        return False
     if path.startswith("restarted"):
         return "restart" in kinds
     if path == "partition-healed":
@@ -128,7 +132,7 @@ def _reachable(path: str, space: Space) -> bool:
         return bool(kinds & {"cut"})
     if path == "stream-opened-in-recovery":
         return "mixed" in space.workloads and bool(kinds & {"crash", "restart"})
-    if path == "composed":
+    if path in ("composed", "decomposed"):
         return bool(set(space.workloads) & {"mixed", "reduce-stream"}) and bool(kinds & {"crash", "restart"})
     if path == "whole-chain-lost":
         return space.depth > 2 and bool(kinds & {"crash", "restart"})

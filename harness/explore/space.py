@@ -20,7 +20,9 @@ FAULTS = ("crash", "restart", "host-loss", "hang", "cut", "partition", "late", "
 WORKLOADS = ("reduce-stream", "round-trip", "mixed")
 #: The default comes first.
 ADOPTERS = ("siblings-first", "fan-out", "depth", "proximity", "weighted")
+RECOVERIES = ("replay", "compose", "resume", "decompose")
 _STRICT = ("sum", "sum", "count", "average", "concat")
+_DECOMPOSABLE = ("sum", "count", "average")
 _IDEMPOTENT = ("min", "max")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -30,16 +32,18 @@ class Space:
     """[explore]: what the seeds may draw.
 
     depth, fanout: of the trees, at most (6 and 32 at most). nodes: how many a tree has, roughly. workloads: kinds to choose
-    from. faults: how many strike a scenario, at most. fault_kinds: what they are; `restart` is a crash after which another
-    process takes the place. waves: of a stream, at most. streams: at most so many in a `mixed` load. spread_s: faults strike
-    within so many seconds, of which most scenarios use a part. at_events: some strike between two given events. heal_s: how
-    long after the last fault the front-end may still suspect somebody. adopters: policies of adoption to choose from.
+    from. recoveries: those that the streams of `reduce-stream` and `mixed` may have. faults: how many strike a scenario, at
+    most. fault_kinds: what they are; `restart` is a crash after which another process takes the place. waves: of a stream, at
+    most. streams: at most so many in a `mixed` load. spread_s: faults strike within so many seconds, of which most scenarios
+    use a part. at_events: some strike between two given events. heal_s: how long after the last fault the front-end may still
+    suspect somebody. adopters: policies of adoption to choose from.
     """
 
     depth: int = 6
     fanout: int = 32
     nodes: int = 40
     workloads: tuple[str, ...] = WORKLOADS
+    recoveries: tuple[str, ...] = RECOVERIES
     faults: int = 5
     fault_kinds: tuple[str, ...] = FAULTS
     waves: int = 200
@@ -55,11 +59,12 @@ class Space:
                 raise ValueError(f"{name} = {getattr(self, name)} must be between 1 and {most}")
         if not 0 <= self.faults <= 100:
             raise ValueError(f"faults = {self.faults} must be between 0 and 100")
-        for name, known in (("fault_kinds", FAULTS), ("workloads", WORKLOADS), ("adopters", ADOPTERS)):
+        kinds = (("workloads", WORKLOADS), ("recoveries", RECOVERIES), ("adopters", ADOPTERS))
+        for name, known in (("fault_kinds", FAULTS), *kinds):
             unknown = [k for k in getattr(self, name) if k not in known]
             if unknown:
                 raise ValueError(f"{name}: '{unknown[0]}' cannot be explored; there are {', '.join(known)}")
-        for name, known in (("workloads", WORKLOADS), ("adopters", ADOPTERS)):
+        for name, known in kinds:
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; there are {', '.join(known)}")
         if self.faults and not self.fault_kinds:
@@ -73,7 +78,7 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
     rng = random.Random(seed * 7919 + 11)
     spec, tree = random_tree(rng, space)
     case: Tables = {"name": f"seed {seed}", "topology": {"kind": "generic", "spec": spec}}
-    case |= _load(rng, space)
+    case |= _load(rng, space, random.Random(f"recovery {seed}"))
     faults = _faults(rng, space, tree)
     if faults:
         case["fault"] = faults
@@ -136,13 +141,16 @@ def _testbed(rng: random.Random) -> Tables:
     return found
 
 
-def _load(rng: random.Random, space: Space) -> Tables:
+def _load(rng: random.Random, space: Space, apart: random.Random) -> Tables:
+    """The workload, with filter and recovery. apart: what is drawn from it changes nothing else of a seed."""
     kind = rng.choice(space.workloads)
     lasts_s = rng.choice([0.05, 0.5, space.spread_s])
     if kind == "mixed":
         load: Tables = {"kind": kind, "streams": rng.randint(1, space.streams), "waves": space.waves}
         load["messages"] = rng.choice([0, 3, 40])
         load["lazy"] = rng.choice([0.0, 0.1, 0.5])
+        if set(space.recoveries) != set(RECOVERIES):
+            load["recovery_kinds"] = list(space.recoveries)
         return {"workload": load, "sync": "do-not-wait"}
     if kind == "round-trip":
         load = {"kind": kind, "requests": rng.randint(1, max(1, space.waves // 4)), "warm_up": 0}
@@ -156,12 +164,24 @@ def _load(rng: random.Random, space: Space) -> Tables:
         case |= {"filter": rng.choice(_IDEMPOTENT), "recovery": rng.choice(["compose", "compose", "replay"])}
     else:
         case |= {"filter": rng.choice(_STRICT), "recovery": "replay"}
+        if case["filter"] in _DECOMPOSABLE and "decompose" in space.recoveries and apart.random() < 0.4:
+            case["recovery"] = "decompose"
+    if case["recovery"] not in space.recoveries:
+        case["recovery"] = apart.choice(space.recoveries)
+        if not _fits(case["filter"], case["recovery"]):
+            case["filter"] = apart.choice([f for f in (*_STRICT, *_IDEMPOTENT) if _fits(f, case["recovery"])])
     if case["filter"] == "average":
         load["item"] = "f64"
     if case["filter"] in ("sum", "min", "max") and rng.random() < 0.4:
         load["shape"] = rng.choice([[[3]], [[40]]])
         load["chunk_bytes"] = rng.choice([24, 100])
     return case
+
+
+def _fits(filter_: str, recovery: str) -> bool:
+    if recovery == "decompose":
+        return filter_ in _DECOMPOSABLE
+    return filter_ in _IDEMPOTENT or recovery != "compose"
 
 
 def _faults(rng: random.Random, space: Space, tree: Tree) -> list[Tables]:

@@ -197,10 +197,24 @@ class CaseBuilder:
         if recovery is Recovery.COMPOSE and strict:
             what = f"compose cannot recover filter '{strict[0]}', which is not idempotent (merged twice, it counts twice)"
             self._mistakes.add(choice.path, what, "use 'replay', or an idempotent filter such as min, max or union")
+        if recovery is Recovery.DECOMPOSE:
+            self._decomposable(choice.path, sync, filters)
         if recovery is Recovery.REPLAY and sync is not Sync.WAIT_FOR_ALL:
             what = f"replay needs sync = 'wait-for-all', not '{sync.value}': only whole waves can be sent again"
             self._mistakes.add(choice.path, what, "use 'resume' (or 'compose' with an idempotent filter), or wait for all")
         return recovery
+
+    def _decomposable(self, path: str, sync: Sync, filters: Mapping[str, Chosen[Filter]]) -> None:
+        """Refuse `decompose` where it cannot be."""
+        unfit = sorted(name for name, f in filters.items() if not f.value.algebra.decomposable)
+        if unfit:
+            idempotent = filters[unfit[0]].value.algebra.idempotent
+            why = "which is idempotent" if idempotent else "which is not decomposable (its fold is not there)"
+            hint = "use 'compose'" if idempotent else "use 'replay', or a decomposable filter such as sum, count or average"
+            self._mistakes.add(path, f"decompose cannot recover filter '{unfit[0]}', {why}", hint)
+        elif sync is not Sync.WAIT_FOR_ALL:
+            what = f"decompose needs sync = 'wait-for-all', not '{sync.value}': who is late would be asked for every wave"
+            self._mistakes.add(path, what, "use 'resume', or wait for all")
 
     def _in_time(self, faults: tuple[FaultEntry, ...], load: Workload) -> None:
         """Refuse faults at a time at which the workload is over, where it says how long it lasts: they would find no tree."""

@@ -40,13 +40,14 @@ CASE_DEFAULTS: Mapping[str, str | float] = {
 #: The keys of a [[case.fault]], beside those of the fault's kind.
 FAULT_KEYS = ("kind", "target", "at_s", "at_wave", "moment", "at_event")
 
-RecoveryChoice = Literal["auto", "replay", "compose", "resume"]
+RecoveryChoice = Literal["auto", "replay", "compose", "decompose", "resume"]
 Expected = Literal["exact", "equivalent", "bounded-loss"]
 
 #: What a case expects where it does not say, by its recovery.
 DEFAULT_EXPECTED: Mapping[Recovery, Expected] = {
     Recovery.REPLAY: "exact",
     Recovery.COMPOSE: "equivalent",
+    Recovery.DECOMPOSE: "equivalent",
     Recovery.RESUME: "bounded-loss",
 }
 

@@ -154,6 +154,9 @@ def _excess(node: Node, stream: int, s: UpStream, thorough: bool) -> list[str]:
         kept = sum(e[1] for e in s.outbox.kept)
         if kept > (u.window + u.batch if s.replay else 0):
             found.append(f"node {node.id}, stream {stream}: {kept} units are kept, the window has {u.window}")
+    if s.kept is not None and s.kept.units > s.kept.window + u.batch:
+        most = s.kept.window
+        found.append(f"node {node.id}, stream {stream}: {s.kept.units} units may be asked for again, at most {most} may be")
     if s.relay and (thorough or len(s.relay) <= _LONG):
         relayed = sum(p.units for p in s.relay)
         if relayed > len(node.tree.nodes) * (u.link_window + u.batch):  # a window for each child that ever came

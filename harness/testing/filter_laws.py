@@ -247,6 +247,28 @@ def fold(s: Subject, rng: np.random.Generator) -> None:
     expect_same("combined folds and the fold of all", f.combine(states, [ra, rb]), f.fold(s.whole(sample)), sample.scale)
 
 
+def decomposable(s: Subject, rng: np.random.Generator) -> None:
+    """The fold of all contributions is that of any parts that do not overlap, in any order; and `lower_fold` of one wave's fold
+    is what `lower` makes of the wave."""
+    if s.filter.algebra.idempotent or s.filter.algebra.ordered:
+        raise LawError("it is idempotent, so that states are composed, or ordered, which waves are not: do not declare it")
+    f = s.filter
+    sample = s.inputs.sample(rng, int(rng.integers(2, 6)))
+    folds: list[tuple[Items, RankSet]] = []
+    for part, ranks in zip(sample.parts, sample.sets, strict=True):
+        cut = int(rng.integers(0, sample.waves + 1))
+        folds += [(f.fold(piece), ranks) for piece in (part[:cut], part[cut:]) if len(piece)]
+    order = rng.permutation(len(folds))
+    apart = f.combine([folds[i][0] for i in order], [folds[i][1] for i in order])
+    whole = s.whole(sample)
+    expect_same("the fold of parts and the fold of all", apart, f.fold(whole), sample.scale)
+    everyone = union(sample.sets)
+    lower = getattr(f, "lower_fold", None)
+    one = f.fold(whole[:1])
+    state = one if lower is None else lower(one, len(everyone))
+    expect_same("lower_fold of one wave and lower", state, f.lower(whole[:1], everyone), sample.scale)
+
+
 def travels(s: Subject, rng: np.random.Generator) -> None:
     """Parts that went through a frame are the parts that were sent, and combine to the same, to the last bit."""
     sample = s.inputs.sample(rng, 2 if merges(s.filter) else 1)

@@ -78,7 +78,10 @@ def _plan(s: Subject) -> list[tuple[str, Check]]:
         plan += [("idempotent", _holds(laws.idempotent)), ("fold", _holds(laws.fold))]
     else:
         modest = "combining a value with itself never changes it: declare idempotent"
-        plan += [("idempotent", _refuted(laws.changes_when_repeated, modest)), ("fold", _skip("for idempotent filters only"))]
+        plan.append(("idempotent", _refuted(laws.changes_when_repeated, modest)))
+        without = "for idempotent and decomposable filters only"
+        plan.append(("fold", _holds(laws.fold) if a.decomposable else _skip(without)))
+    plan.append(("decomposable", _holds(laws.decomposable) if a.decomposable else _skip("not declared")))
     plan.append(("invertible", _holds(laws.invertible) if a.invertible else _skip("not declared")))
     plan.append(("keyed", _holds(laws.keyed) if a.keyed else _skip("not declared")))
     plan.append(("elementwise", _holds(laws.elementwise) if s.filter.elementwise else _skip("not declared")))

@@ -56,7 +56,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "undone_s": "when it was taken back",
         "recovery_ms": "from the fault to the first complete wave",
         "recovery_needed": "false where nobody was lost because of it: then there was no recovery",
-        "rebuilt_by": "replay, compose, both or nothing",
+        "rebuilt_by": "replay, compose, decompose, several or nothing",
         "orphans": "children that lost their parent",
         "before_waves_per_s": "throughput in the steady window before the fault",
         "during_waves_per_s": "throughput from the fault to the first complete wave",

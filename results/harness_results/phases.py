@@ -1,4 +1,4 @@
-"""How long each recovery took, and in which of its phases: detect, choose, connect, compose or replay, first wave, first
+"""How long each recovery took, and in which of its phases: detect, choose, connect, rebuild, first wave, first
 complete wave (the phases of Arnold and Miller, "Scalable Failure Recovery for Tree-based Overlay Networks", IPDPS 2010, with
 the two waves that a user notices). All lengths are milliseconds since the fault was done."""
 
@@ -45,7 +45,8 @@ class _Act:
 @dataclass(frozen=True)
 class Phases:
     """One fault's recovery. `ends_ms` maps each of PHASES to when its last step was over, None for a phase that was not seen
-    (a dead back-end leaves no orphans). `rebuilt_by` says what the rebuild phase did: replay, compose, both or nothing.
+    (a dead back-end leaves no orphans). `rebuilt_by` says what the rebuild phase did: replay, compose, decompose or nothing,
+    or several of them.
     `total_ms` is the time from the fault to the first complete wave, None where none came out any more, and where `needed` is
     False: nobody was lost because of the fault, so that there was nothing to recover from."""
 
@@ -119,7 +120,8 @@ def recovery_phases(record: TrialRecord, truth: FaultTruth, died: Mapping[int, f
         "first-complete-wave": ms(complete),
     }
     kinds = {e["kind"] for e in steps}
-    names = [n for n, k in (("replay", {"replayed", "rewound"}), ("compose", {"composed"})) if kinds & k]
+    ways = (("replay", {"replayed", "rewound"}), ("compose", {"composed"}), ("decompose", {"decomposed"}))
+    names = [n for n, k in ways if kinds & k]
     needed = complete is not None or not _outlived(record, truth, died, told, acts)
     return Phases(truth.fault, node, done_s, ends, orphans, " and ".join(names) or "nothing", ms(complete), needed)
 
@@ -256,15 +258,15 @@ def _first_whole_row(record: TrialRecord, from_s: float, died: Mapping[int, floa
 
 
 def _rebuilding(told: Sequence[Event], orphans: set[int], adopters: set[int | None], detected: float | None) -> list[Event]:
-    """The steps that brought the streams' state back: sent again, or merged from the children's filter states."""
+    """The steps that brought the streams' state back: sent again, merged from the children's filter states, or asked for."""
     if detected is None:
         return []
     return [
         e
         for e in told
-        if e["kind"] in ("rewound", "replayed", "composed")
+        if e["kind"] in ("rewound", "replayed", "composed", "decomposed")
         and e["t_s"] >= detected
-        and (e["node"] in orphans or e["node"] in adopters)
+        and (e["kind"] == "decomposed" or e["node"] in orphans or e["node"] in adopters)
     ]
 
 

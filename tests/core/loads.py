@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.ledger import Extent
 from harness.core.ranks import RankSet
 
 
@@ -77,6 +78,31 @@ def classes(made: Iterable[tuple[int, Iterable[int]]]) -> dict[str, dict[int, in
                 ranks = whole.setdefault(key, {})
                 ranks[rank] = max(count, ranks.get(rank, 0))
     return whole
+
+
+def state_of(kind: str, got: Any, extent: Extent, members: RankSet, chunk: int, per_wave: int) -> str:
+    """Whether a decomposed state is the fold of exactly the contributions that `extent` names; what is wrong with it otherwise.
+    `chunk`: elements in a chunk, of which an item has `per_wave`."""
+    cells: list[set[tuple[int, int]]] = []
+    for c in range(per_wave):
+        cells.append({(r, w) for r in members for w in range(-(-(extent.units - c) // per_wave))})
+        for x in (*extent.pending, *extent.absent):
+            if x.chunk == c:
+                gone = {(r, w) for r in x.ranks for w in range(x.first, x.stop)}
+                if not gone <= cells[c]:
+                    return f"lacks {sorted(gone - cells[c])[:3]} twice"
+                cells[c] -= gone
+    if got is None:
+        return f"no state, but {len(cells[0])} contributions should be in it" if all(cells) else ""
+    flat = np.asarray(got).reshape(-1)
+    if kind == "count":
+        return "" if flat.tolist() == [len(cells[0])] else f"the state counts {flat}, not {len(cells[0])}"
+    for e, value in enumerate(flat):
+        mine = cells[e // chunk]
+        want = sum(number(r, w) for r, w in mine) + e * len(mine)
+        if value != (want / len(mine) if kind == "average" else want):
+            return f"element {e} of the state is {value} instead of {want}, of {len(mine)} contributions"
+    return ""
 
 
 def state_between(kind: str, got: Any, least: dict[int, int], most: dict[int, int]) -> str:

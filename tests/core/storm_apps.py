@@ -9,6 +9,7 @@ from typing import Any
 
 import loads
 
+from harness.core.ledger import Extent
 from harness.core.ranks import RankSet
 from harness.core.spec import (
     Accept,
@@ -67,6 +68,7 @@ class Course:
     #: (when, missing) of each result that was not complete.
     partial: list[tuple[float, RankSet]] = field(default_factory=list)
     state: Any = None
+    extent: Extent | None = None
 
     @property
     def waits(self) -> bool:
@@ -161,6 +163,8 @@ class Front:
         for i, c in self.courses.items():
             if not c.closed and c.plan.spec.recovery is Recovery.COMPOSE:
                 c.state = fe.state(i)
+            if not c.closed and c.plan.spec.recovery is Recovery.DECOMPOSE:
+                c.state, c.extent = fe.state(i), fe.extent(i)
         self.finished = fe.now
         fe.finish()
         self.on_finish()

@@ -89,7 +89,29 @@ def stream(storm: Storm, i: int, c: Course) -> list[str]:
         fault = loads.state_between(spec.filter, c.state, dict.fromkeys(fit, plan.waves), most)
         if fault:
             wrong.append(fault)
+    if whole and spec.recovery is Recovery.DECOMPOSE:
+        wrong += decomposed(storm, i, c, RankSet.of(fit))
     return wrong
+
+
+def decomposed(storm: Storm, i: int, c: Course, fit: RankSet) -> list[str]:
+    """The state is the fold of what its extent names, which is everything of the living, and all that was delivered."""
+    spec, waves = c.plan.spec, c.plan.waves
+    units = Units.of(spec, FILTERS[spec.filter])
+    assert c.extent is not None
+    wrong = []
+    if c.extent.units != waves * units.per_wave:
+        wrong.append(f"the state is about {c.extent.units} units of {waves} waves")
+    if c.extent.pending:
+        wrong.append(f"the state still lacks {c.extent.pending[:3]}")
+    for lack in c.extent.absent:
+        if not lack.ranks.isdisjoint(fit):
+            wrong.append(f"the state has given up {lack}, though {fit} live")
+        came = [(r, w) for r in lack.ranks for w in c.delivered.get(r, ()) if lack.first <= w < lack.stop]
+        if came:
+            wrong.append(f"the state lacks {came[:3]} of (rank, wave), which were delivered")
+    fault = loads.state_of(spec.filter, c.state, c.extent, spec.members, units.chunk, units.per_wave)
+    return [*wrong, fault] if fault else wrong
 
 
 def links_lost(storm: Storm) -> int:

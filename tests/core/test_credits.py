@@ -118,7 +118,8 @@ def traffic(filter_: str, recovery: str, **fields: Any) -> tuple[Counter[str], i
     def look(node: Node) -> None:
         for s in node.streams.up.values():
             assert not s.outbox.kept or recovery == "replay"
-            assert not s.state or recovery == "compose"
+            assert not s.state or recovery == "compose" or (recovery == "decompose" and not node.id)
+            assert s.kept is None or recovery == "decompose"
 
     run.net.on_send, run.net.on_node = see, look
     run.run()
@@ -134,6 +135,13 @@ def test_compose_sends_no_frame_and_no_byte_more_than_no_recovery_at_all(filter_
     assert composed == none
     assert bytes_composed == bytes_none
     assert set(composed) <= {"ATTACH", "WELCOME", "NOTICE", "DOWN", "DATA", "CREDIT", "PING", "BYE"}
+
+
+@pytest.mark.parametrize("filter_", ["sum", "average", "count"])
+@pytest.mark.parametrize(("shape", "window"), [((), 20), ((9,), 20), ((9,), 2), ((), 2)])
+def test_decompose_sends_no_frame_and_no_byte_more_either(filter_: str, shape: tuple[int, ...], window: int) -> None:
+    how: dict[str, Any] = {"item_shape": shape, "chunk_bytes": 40, "window_waves": window}
+    assert traffic(filter_, "decompose", **how) == traffic(filter_, "resume", **how)
 
 
 def test_replay_adds_acknowledgements_only() -> None:

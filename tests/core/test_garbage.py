@@ -44,6 +44,7 @@ def streams() -> list[Any]:
     return [
         spec("sum", window_waves=8),
         spec("max", recovery="compose", item_shape=(6,), chunk_bytes=16),
+        spec("sum", recovery="decompose", item_shape=(6,), chunk_bytes=16),
         spec("concat", recovery="resume", sync="time-out", sync_timeout_s=0.05),
         spec("sum", recovery="resume", sync="do-not-wait", window_waves=8),
     ]

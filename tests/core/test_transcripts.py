@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import transcript_adoption
 import transcript_basics
+import transcript_decompose
 import transcript_moves
 import transcript_results
 import transcript_windows
@@ -23,7 +24,14 @@ from transcript import SCENARIOS
 from harness.core.spec import StreamSpec
 
 PLACE = Path(__file__).parent / "transcripts"
-MODULES = (transcript_basics, transcript_adoption, transcript_results, transcript_windows, transcript_moves)
+MODULES = (
+    transcript_basics,
+    transcript_adoption,
+    transcript_results,
+    transcript_windows,
+    transcript_moves,
+    transcript_decompose,
+)
 
 
 def wrong_values(run: Rig) -> list[str]:

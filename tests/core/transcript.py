@@ -124,6 +124,9 @@ def describe(f: Frame, raw: memoryview) -> str:
     text = f"{f.kind:8}"
     if f.kind in ("DATA", "STATE"):
         head = frames.parse_header(raw)
+        if f.kind == "STATE" and not f.count:
+            whom = f"unit {f.first}, {f.epoch} waves: ranks {frames.decode_ranks(raw, head[7])}, give it again"
+            return f"{text} stream {f.stream} {whom if head[7] else f'settled below {f.first}'}"
         ranks = RankSet.decode(bytes(raw[frames.HEADER_SIZE + head[7] - 8 * _ranges(raw) : frames.HEADER_SIZE + head[7]]))
         units = f"unit {f.first}" if f.count == 1 else f"units {f.first}-{f.first + f.count - 1}"
         return f"{text} stream {f.stream} {units} of ranks {ranks}, epoch {f.epoch}, {head[8]} bytes"

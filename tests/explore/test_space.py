@@ -44,7 +44,7 @@ def test_seeds_reach_everything() -> None:
     kinds = {fault["kind"] for fault in faults}
     assert kinds == {"crash", "host-loss", "hang", "cut", "partition", "late", "slow", "skew", "refuse"}
     assert {"at_s", "at_event", "moment"} <= {key for fault in faults for key in fault}
-    assert {t["case"][0].get("recovery") for t in found} == {"replay", "compose", None}
+    assert {t["case"][0].get("recovery") for t in found} == {"replay", "compose", "decompose", None}
     assert max(t["case"][0]["topology"]["spec"].count(":") for t in found) == 5
 
 

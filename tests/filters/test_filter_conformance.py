@@ -125,7 +125,7 @@ def test_every_built_in_kind_is_checked() -> None:
 def test_declared_laws_are_not_skipped() -> None:
     for filter_, _ in CASES.values():
         outcomes = {o.name: o for o in run_checks(filter_, examples=5)}
-        for law in ("idempotent", "invertible", "keyed", "ordered"):
+        for law in ("idempotent", "invertible", "keyed", "ordered", "decomposable"):
             if getattr(filter_.algebra, law):
                 assert outcomes[law].passed is True, (filter_, law, outcomes[law].message)
 

@@ -97,10 +97,20 @@ def test_nan_wins_extremes() -> None:
         assert np.isnan(np.asarray(filter_.combine(parts, R[:3]))).all()
 
 
-@pytest.mark.parametrize("filter_", [Sum(), Average(), Count(), Concat(), Histogram(), Null()])
+@pytest.mark.parametrize("filter_", [Concat(), Null()])
 def test_fold_is_refused_with_a_hint(filter_: Any) -> None:
     with pytest.raises(TypeError, match='use recovery = "replay"'):
         filter_.fold(np.zeros(3))
+
+
+def test_folds_add_up_in_the_type_of_the_items() -> None:
+    items = np.array([[1, 2], [3, 4], [2**31 - 1, 0]], "<i4")
+    assert Sum().fold(items).tolist() == [[4 - 2**31 + 1 - 2, 6]] and np.asarray(Sum().fold(items)).dtype == np.dtype("<i4")
+    assert Count().fold(np.ones(7, np.int64)).tolist() == [7]
+    assert Histogram(bins=2).fold(np.array([[1, 0, 2, 0], [0, 3, 0, 0]])).tolist() == [[1, 3, 2, 0]]
+    mean = Average()
+    assert np.asarray(mean.lower_fold(mean.fold(np.array([[8.0], [4.0]])), 6)).tolist() == [[2.0]]
+    assert np.isnan(np.asarray(mean.lower_fold(np.zeros((1, 1)), 0))).all()
 
 
 # -- histogram --------------------------------------------------------------------------------------------------------------

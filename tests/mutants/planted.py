@@ -22,6 +22,7 @@ fanout = 4
 waves = 20
 streams = 3
 faults = 4
+recoveries = ["replay", "compose", "resume"]
 """,
     "reduce": """[explore]
 nodes = 12
@@ -30,6 +31,7 @@ fanout = 4
 waves = 40
 faults = 4
 workloads = ["reduce-stream"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "crashes": """[explore]
 nodes = 12
@@ -40,6 +42,7 @@ faults = 5
 spread_s = 1.0
 workloads = ["reduce-stream"]
 fault_kinds = ["crash"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "cuts": """[explore]
 nodes = 12
@@ -50,6 +53,7 @@ faults = 6
 spread_s = 0.3
 workloads = ["reduce-stream"]
 fault_kinds = ["cut"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "mixed": """[explore]
 nodes = 12
@@ -60,6 +64,7 @@ streams = 4
 faults = 4
 workloads = ["mixed"]
 fault_kinds = ["crash", "cut", "hang", "late"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "deep-mixed": """[explore]
 nodes = 16
@@ -71,6 +76,7 @@ faults = 5
 spread_s = 1.0
 workloads = ["mixed"]
 fault_kinds = ["crash", "cut"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "deep": """[explore]
 nodes = 20
@@ -79,6 +85,7 @@ fanout = 4
 waves = 40
 streams = 4
 faults = 5
+recoveries = ["replay", "compose", "resume"]
 """,
     "silent": """[explore]
 nodes = 12
@@ -88,6 +95,7 @@ waves = 40
 streams = 2
 faults = 4
 fault_kinds = ["hang", "partition", "cut", "slow"]
+recoveries = ["replay", "compose", "resume"]
 """,
     "asked": """[explore]
 nodes = 14
@@ -108,6 +116,17 @@ faults = 6
 spread_s = 1.0
 workloads = ["round-trip"]
 fault_kinds = ["partition", "hang", "cut"]
+""",
+    "decompose": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 60
+faults = 5
+spread_s = 1.0
+workloads = ["reduce-stream"]
+recoveries = ["decompose"]
+fault_kinds = ["crash", "cut", "hang"]
 """,
 }
 #: What finds a bug does not hang on who adopts whom.

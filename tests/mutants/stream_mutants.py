@@ -162,7 +162,7 @@ STREAM_MUTANTS = (
         18,
         "memory-within-credit",
         "backend.py",
-        "top = min(s.limit, s.acked + s.units.window)",
+        "top = min(s.limit, s.acked + s.window)",
         "top = s.limit",
     ),
     mutant(

@@ -17,7 +17,7 @@ from small_kinds import Crash, Flat, Same, Sum, Wire
 
 from harness.api.errors import UsageError
 from harness.api.fault import Action, Injection, Trigger
-from harness.api.filters import Items, RankSet
+from harness.api.filters import Algebra, Items, RankSet
 from harness.api.records import Check, TrialRecord
 from harness.api.testbed import Deployment, DeploymentSpec
 from harness.api.topology import Tree
@@ -66,6 +66,15 @@ class Largest(Sum):
     """Idempotent."""
 
     idempotent: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Rows(Sum):
+    """Keeps contributions apart, so that there is no fold of many waves."""
+
+    @property
+    def algebra(self) -> Algebra:
+        return Algebra(idempotent=False, invertible=True, keyed=True, ordered=True)
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,7 @@ class WithinAProcess(Wire):
 
 @hookimpl
 def harness_filters() -> dict[str, Any]:
-    return {"sum": Sum, "max": Largest, "top-k": TopK}
+    return {"sum": Sum, "max": Largest, "top-k": TopK, "rows": Rows}
 
 
 @hookimpl

@@ -146,6 +146,7 @@ def test_types_are_strict_but_an_integer_will_do_for_a_number(planned):
         ('filter = "max"\nsync = { kind = "time-out", after_s = 0.5 }', Recovery.COMPOSE, "equivalent"),
         ('filter = "max"\nrecovery = "replay"', Recovery.REPLAY, "exact"),
         ('filter = "max"\nrecovery = "auto"', Recovery.COMPOSE, "equivalent"),
+        ('filter = "sum"\nrecovery = "decompose"', Recovery.DECOMPOSE, "equivalent"),
     ],
 )
 def test_recovery_follows_the_algebra_where_the_suite_does_not_say(planned, lines, recovery, expected):

@@ -86,6 +86,24 @@ WRONG = {
             "; use 'replay', or an idempotent filter such as min, max or union"
         ],
     ),
+    "decompose of an idempotent filter": (
+        replaced("filter", 'filter = "max"\nrecovery = "decompose"'),
+        ["case[0].recovery: decompose cannot recover filter 'max', which is idempotent; use 'compose'"],
+    ),
+    "decompose of a filter without a fold": (
+        replaced("filter", 'filter = "rows"\nrecovery = "decompose"'),
+        [
+            "case[0].recovery: decompose cannot recover filter 'rows', which is not decomposable (its fold is not there)"
+            "; use 'replay', or a decomposable filter such as sum, count or average"
+        ],
+    ),
+    "decompose without waiting": (
+        with_key('recovery = "decompose"\nsync = "do-not-wait"'),
+        [
+            "case[0].recovery: decompose needs sync = 'wait-for-all', not 'do-not-wait': who is late would be asked for every "
+            "wave; use 'resume', or wait for all"
+        ],
+    ),
     "replay without waiting": (
         with_key('recovery = "replay"\nsync = "do-not-wait"'),
         [

@@ -109,15 +109,18 @@ WRONG = {
     ),
     "a table without a kind": (
         with_key("filter = { k = 3 }"),
-        ["case[0].filter.kind: is missing; known filter kinds: max, sum, top-k"],
+        ["case[0].filter.kind: is missing; known filter kinds: max, rows, sum, top-k"],
     ),
     "a kind that is a number": (
         with_key("filter = { kind = 3 }"),
-        ["case[0].filter.kind: must be a string, not the integer 3; known filter kinds: max, sum, top-k"],
+        ["case[0].filter.kind: must be a string, not the integer 3; known filter kinds: max, rows, sum, top-k"],
     ),
     "a filter that is a number": (
         with_key("filter = 3"),
-        ["case[0].filter: must be the name of a filter or a table, not the integer 3; known filter kinds: max, sum, top-k"],
+        [
+            "case[0].filter: must be the name of a filter or a table, not the integer 3; "
+            "known filter kinds: max, rows, sum, top-k"
+        ],
     ),
     "a kind that needs keys, by its name": (
         replaced("topology", 'topology = "kary"'),

@@ -118,6 +118,9 @@ class World:
         s = self.streams[stream]
         return s.state if s.spec.recovery is Recovery.COMPOSE else None
 
+    def extent(self, stream: int) -> None:
+        return None
+
     def close_stream(self, stream: int) -> None:
         del self.streams[stream]
         for leaf in self.ends.values():

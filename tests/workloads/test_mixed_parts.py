@@ -18,8 +18,8 @@ from harness.run.plan import load_plan
 from harness_plugins.filters import FILTERS
 from harness_workloads.mixed import Mixed
 from harness_workloads.mixed_back import PATIENCE_S, MixedBackEnd
+from harness_workloads.mixed_plan import DECOMPOSABLE, IDEMPOTENT, draw
 from harness_workloads.mixed_plan import FILTERS as DRAWN
-from harness_workloads.mixed_plan import IDEMPOTENT, draw
 from harness_workloads.mixed_values import Contributions
 
 SUITE = """
@@ -69,7 +69,8 @@ def test_everything_is_drawn_and_all_of_it_is_possible():
             assert 1 <= plan.waves <= 100 and len(plan.messages) <= 10
             assert plan.spec.members.issubset(RankSet([(0, 9)])) and plan.spec.quorum <= len(plan.spec.members)
             assert plan.spec.recovery is not Recovery.COMPOSE or FILTERS[plan.spec.filter]().algebra.idempotent
-            assert plan.spec.recovery is not Recovery.REPLAY or plan.spec.sync is Sync.WAIT_FOR_ALL
+            assert plan.spec.recovery is not Recovery.DECOMPOSE or FILTERS[plan.spec.filter]().algebra.decomposable
+            assert plan.spec.recovery not in (Recovery.REPLAY, Recovery.DECOMPOSE) or plan.spec.sync is Sync.WAIT_FOR_ALL
     assert seen == {"filter": set(DRAWN), "recovery": set(Recovery), "sync": set(Sync), "accept": set(Accept)}
 
 
@@ -207,6 +208,23 @@ def test_what_must_come_is_what_the_filter_gives(name, seed):
         assert np.array_equal(made.number(made.plain(got)), made.number(want))
         if name != "count":
             assert made.first_wrong(made.plain(got), made.reduced(ranks, 3, 5)) == 0
+
+
+@pytest.mark.parametrize("name", DECOMPOSABLE)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_state_of_parts_is_their_fold(name, seed):
+    choices = [c for c in Mixed(filter_kinds=(name,))._choices() if c.recovery is Recovery.DECOMPOSE]
+    plan = draw(seed, 0, RankSet([(0, 4)]), choices, 50, 0, False)
+    made, filter_ = Contributions(seed, plan, 4), FILTERS[name]()
+    elements = made.values.elements
+    held = {((0, 9),): [0, 1], ((0, 3), (5, 9)): [2], (): [3]}
+    parts = [filter_.fold(filter_.lift(made.offer(r, a, b - a), r)) for s, ranks in held.items() for r in ranks for a, b in s]
+    whole = filter_.combine(parts, [RankSet.of([i]) for i in range(len(parts))])
+    told = np.asarray(filter_.lower_fold(whole, 25) if name == "average" else whole)[0]
+    assert made.fold_fault(told.tolist(), [held], elements) == ""
+    assert made.fold_fault((told + 1).tolist(), [held], elements)
+    assert made.fold_fault(told.tolist(), [{((0, 9),): [0, 1], ((0, 3), (5, 8)): [2]}], elements)
+    assert made.fold_fault(None, [held], elements) == "is not there"
 
 
 @pytest.mark.parametrize("name", IDEMPOTENT)

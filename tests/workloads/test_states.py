@@ -108,7 +108,7 @@ def test_of_very_many_numbers_fewer_elements_are_compared(make_world, workload, 
     world = ended(make_world, workload)
     whole = state(world, lambda element: workload.waves)
     each = workload.waves * 4
-    monkeypatch.setattr(states, "_ENOUGH_NUMBERS", each * len(whole) // 3)
+    monkeypatch.setattr(states, "ENOUGH_NUMBERS", each * len(whole) // 3)
     for element in range(6):
         value = whole.copy()
         value[element] += 1

@@ -35,6 +35,18 @@ CASES = {
     "large max": (ReduceStream(waves=80, item_bytes=40_000, chunk_bytes=8192), "max", Recovery.COMPOSE, "equivalent"),
     "cut min": (ReduceStream(waves=400, shape=(40,), chunk_bytes=64), "min", Recovery.COMPOSE, "equivalent"),
     "top-k": (ReduceStream(waves=600, window_waves=64), "top-k", Recovery.COMPOSE, "equivalent"),
+    "sum of parts": (ReduceStream(waves=2000, window_waves=64), "sum", Recovery.DECOMPOSE, "equivalent"),
+    "cut sum of parts": (ReduceStream(waves=400, shape=(40,), chunk_bytes=64), "sum", Recovery.DECOMPOSE, "equivalent"),
+    "large parts": (
+        ReduceStream(waves=80, item_bytes=40_000, chunk_bytes=8192),
+        "sum",
+        Recovery.DECOMPOSE,
+        "equivalent",
+    ),
+    "mean of parts": (ReduceStream(waves=600, item="f64", window_waves=64), "average", Recovery.DECOMPOSE, "equivalent"),
+    "small floats": (ReduceStream(waves=600, item="f32", shape=(3,)), "sum", Recovery.DECOMPOSE, "equivalent"),
+    "count of parts": (ReduceStream(waves=600, window_waves=64), "count", Recovery.DECOMPOSE, "equivalent"),
+    "bins of parts": (ReduceStream(waves=300, shape=(7,), item="f64"), "histogram", Recovery.DECOMPOSE, "equivalent"),
     "resume": (ReduceStream(waves=2000, window_waves=64), "sum", Recovery.RESUME, "bounded-loss"),
     "requests": (RoundTrip(requests=60, warm_up=5, outstanding=2), "sum", Recovery.REPLAY, "exact"),
     "classes": (TraceClasses(files=(str(SAMPLES / "*.log"),), batch_lines=20), "classes", Recovery.COMPOSE, "equivalent"),
@@ -51,7 +63,7 @@ def sim_net():
     return module.SimNet
 
 
-def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, at_s=0.0, until=120.0):
+def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, at_s=0.0, until=120.0, spoil=None):
     """Run a trial to its end and return its check, and the net."""
     context = TrialContext(seed, TREE, filter_, recovery)
     filters = {name: FILTERS[name]() for name in workload.filters(filter_)}
@@ -72,6 +84,8 @@ def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, 
         rows[i] = (s.t_s, s.granted_s, s.stream, index, s.first, len(s.observed), s.complete, b"")
         observed.append(s.observed)
     events = json.loads(dump_json([{"t_s": e["t"], **e} for e in net.events]))  # as the check reads them
+    if spoil is not None:
+        spoil(next(e["fields"] for e in events if e.get("name") == "final-state"))
     if samples and samples[0].observed.dtype.kind == "f":
         observed = observed[1:]
     record = TrialRecord({}, TREE, events, rows, np.concatenate(observed), sets)
@@ -93,6 +107,39 @@ def test_with_a_fault(sim_net, name, fault, node, seed):
     at_s = 0.02 + 0.04 * random.Random(f"{name} {fault} {node} {seed}").random()
     check, net = run(sim_net, *CASES[name], seed=seed, fault=fault, node=node, at_s=at_s)
     assert check.passed, (check, net.now)
+
+
+def raised(told):
+    told["value"] += 1
+
+
+def halved(told):
+    told["units"] //= 2
+
+
+def lacking(told):
+    told["absent"].append([0, [[5, 6]], 3, 4])
+
+
+def awaited(told):
+    told["pending"].append([0, [[0, 2]], 100, 200])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (raised, {"is not the fold of what it says it holds"}),
+        (halved, {"is about 1000 of 2000 waves", "is not the fold"}),
+        (lacking, {"lacks waves 3 to 3 of ranks 5, though alive", "of ranks 5, which were delivered", "is not the fold"}),
+        (awaited, {"lacks waves 100 to 199 of ranks 0-1, though alive", "ranks 0-1, which were", "is not the fold"}),
+    ],
+)
+def test_a_wrong_state_of_parts_is_noticed(sim_net, spoil, says):
+    name = "sum of parts"
+    check, _ = run(sim_net, *CASES[name], seed=1, spoil=spoil)
+    assert not check.passed
+    found = [v.message for v in check.violations]
+    assert [s for s in says if not any(s in message for message in found)] == [] and len(found) == len(says)
 
 
 def test_live_metrics(sim_net):

@@ -2,7 +2,7 @@
 
 First who is named: each wave must come out once and name every rank that was alive for it (a rank may be missing only after
 its own process was hit, and then for good). Then what is inside: each recorded number must be what the named ranks' numbers
-give. Then, for `compose`, the filter state at the end.
+give. Then, for `compose` and `decompose`, the filter state at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness_workloads import common, decode
 from harness_workloads.coverage import Coverage, coverage, length, owed, runs
 from harness_workloads.decode import Wrong
 from harness_workloads.oracle import ARITHMETIC, Arithmetic, ByFilter, fingerprint
+from harness_workloads.parts import judge_parts
 from harness_workloads.states import judge_state
 from harness_workloads.values import Array
 
@@ -95,6 +96,8 @@ class _StreamAudit:
         if composed:
             sure = self._spans(rows, last)
             found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last)
+        if self.context.recovery is Recovery.DECOMPOSE:
+            found += judge_parts(self.workload, self.record, self.values, self.stream, self.members, rows, last)
         return found
 
     def _told_lost(self, end: int) -> int:

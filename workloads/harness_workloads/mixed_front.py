@@ -20,6 +20,7 @@ from harness.core.spec import (
     WavesLost,
 )
 from harness_workloads.common import FrontEndBase, everybody, note_error
+from harness_workloads.extents import extent_told
 from harness_workloads.mixed_plan import StreamPlan
 from harness_workloads.mixed_values import Contributions, state_told
 from harness_workloads.oracle import fingerprint
@@ -134,8 +135,9 @@ class MixedFrontEnd(FrontEndBase):
     def _finish(self, fe: FrontEndHandle) -> None:
         self.finished = True
         for c in self.courses.values():
-            if not c.closed and c.plan.spec.recovery is Recovery.COMPOSE:
-                fe.note("final-state", stream=c.stream, value=state_told(fe.state(c.stream)))
+            if not c.closed and c.plan.spec.recovery in (Recovery.COMPOSE, Recovery.DECOMPOSE):
+                extent = extent_told(fe.extent(c.stream))
+                fe.note("final-state", stream=c.stream, value=state_told(fe.state(c.stream)), **extent)
             fe.note("stream-end", stream=c.stream, next=c.next, sent=c.sent, closed=c.closed, over=c.over)
         if self.wrong > MOST_WRONG:
             fe.note("wrong", what="unexpected", stream=0, wave=0, text=f"and {self.wrong - MOST_WRONG} things more are wrong")

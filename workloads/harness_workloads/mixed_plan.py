@@ -21,8 +21,9 @@ T = TypeVar("T")
 #: What a stream may draw, and how many times as often as others. `null` merges nothing; `compose` takes what is idempotent.
 FILTERS = {"sum": 2, "max": 2, "min": 1, "average": 1, "concat": 1, "count": 1, "union": 1, "classes": 1, "null": 1}
 IDEMPOTENT = ("max", "min", "union", "classes")
+DECOMPOSABLE = ("sum", "count", "average")
 OPAQUE = ("union", "classes", "null")
-RECOVERIES = {Recovery.REPLAY: 2, Recovery.COMPOSE: 1, Recovery.RESUME: 1}
+RECOVERIES = {Recovery.REPLAY: 2, Recovery.COMPOSE: 1, Recovery.RESUME: 1, Recovery.DECOMPOSE: 1}
 SYNCS = {Sync.WAIT_FOR_ALL: 2, Sync.TIME_OUT: 1, Sync.DO_NOT_WAIT: 1}
 ACCEPTS = {Accept.COMPLETE: 4, Accept.QUORUM: 1, Accept.DEADLINE: 1}
 #: The deadline of a stream whose waves should all come out; others have one that recoveries exceed.
@@ -54,6 +55,8 @@ def _works(c: Choice) -> bool:
     if c.recovery is Recovery.REPLAY and c.sync is not Sync.WAIT_FOR_ALL:
         return False
     if c.recovery is Recovery.COMPOSE and c.filter not in IDEMPOTENT:
+        return False
+    if c.recovery is Recovery.DECOMPOSE and (c.filter not in DECOMPOSABLE or c.sync is not Sync.WAIT_FOR_ALL):
         return False
     if c.filter == "null" and c.sync is not Sync.DO_NOT_WAIT:
         return False
@@ -109,7 +112,7 @@ def draw(
     whether it may come late and be closed early."""
     rng = random.Random(f"mixed {seed} {index}")
     members = everybody if rng.random() < 0.6 else _some(rng, everybody)
-    recovery, sync, filter_, accept = _choose(rng, allowed)
+    recovery, sync, filter_, accept = _choose(rng, random.Random(f"mixed recovery {seed} {index}"), allowed)
     shape: tuple[int, ...] = rng.choice([(), (), (3,), (2, 5), (40,)])
     grows = recovery is Recovery.COMPOSE and filter_ in OPAQUE
     waves = int(most_waves ** rng.random())
@@ -157,13 +160,16 @@ def item_of(filter_: str) -> str:
     return "f64" if filter_ == "average" else "i64"
 
 
-def _choose(rng: random.Random, allowed: Sequence[Choice]) -> Choice:
-    """One of `allowed`, key after key, so that what goes with many values of the later keys is not drawn more often."""
-    left = list(allowed)
+def _choose(rng: random.Random, apart: random.Random, allowed: Sequence[Choice]) -> Choice:
+    """One of `allowed`, key after key, so that what goes with many values of the later keys is not drawn more often. Then, for
+    some of those that can have it, recovery `decompose` instead."""
+    left = [c for c in allowed if c.recovery is not Recovery.DECOMPOSE] or list(allowed)
     left = _keep(rng, left, 0, RECOVERIES)
     left = _keep(rng, left, 1, SYNCS)
     left = _keep(rng, left, 2, FILTERS)
-    return _keep(rng, left, 3, ACCEPTS)[0]
+    chosen = _keep(rng, left, 3, ACCEPTS)[0]
+    instead = chosen._replace(recovery=Recovery.DECOMPOSE)
+    return instead if instead in allowed and apart.random() < 0.4 else chosen
 
 
 def _keep(rng: random.Random, left: list[Choice], key: int, weights: dict[T, int]) -> list[Choice]:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from harness.api.records import Violation
-from harness.core.ranks import RankSet
+from harness.core.ranks import RankSet, union
 from harness.core.spec import Accept, Recovery, Sync
 from harness.core.units import Units
 from harness_workloads import common
 from harness_workloads.coverage import CLOCK_SLACK_S, Span, coverage, length, runs
+from harness_workloads.extents import extent_read, holds
 from harness_workloads.mixed_plan import LONG_S, StreamPlan
 from harness_workloads.mixed_truth import Truth
 from harness_workloads.mixed_values import Contributions
@@ -201,11 +202,13 @@ class StreamJudge:
 
     def _state(self) -> list[Violation]:
         """The composed state, between what the living contributed and what was offered at most."""
-        if self.spec.recovery is not Recovery.COMPOSE:
+        if self.spec.recovery not in (Recovery.COMPOSE, Recovery.DECOMPOSE):
             return []
         noted = [n for n in common.notes(self.truth.record, "final-state") if n["stream"] == self.stream]
         if not noted:
             return [self._wrong("missing", 0, "the final state was not noted")]
+        if self.spec.recovery is Recovery.DECOMPOSE:
+            return self._parts(noted[-1])
         waves = self.plan.waves
         most = {r: min(waves, self.made[r][0]) if r in self.made else waves for r in self.spec.members}
         least = dict.fromkeys(self.fit, waves)
@@ -213,6 +216,26 @@ class StreamJudge:
             most[rank] = waves
         fault = self.contributions.state_fault(noted[-1]["value"], least, most)
         return [self._wrong("lost", 0, f"the final state {fault}")] if fault else []
+
+    def _parts(self, told: Mapping[str, Any]) -> list[Violation]:
+        """The decomposed state is the fold of what it says it holds: all that the living contributed, and all that came out."""
+        extent, units = extent_read(told), self._units
+        found = []
+        if extent.units != self.plan.waves * units.per_wave:
+            found.append(self._wrong("lost", 0, f"the final state is about {extent.units // units.per_wave} waves"))
+        for x in (*extent.pending, *extent.absent):
+            if owing := x.ranks & self.fit:
+                found.append(
+                    self._wrong("lost", x.first, f"the final state lacks ranks {owing} up to {x.stop - 1}, though alive")
+                )
+            there = self.rows[
+                (self.rows["first"].astype(np.int64) < x.stop) & (self.rows["first"] + self.rows["count"] > x.first)
+            ]
+            if came := union(self._set(row) & x.ranks for row in there):
+                found.append(self._wrong("lost", x.first, f"the final state lacks ranks {came} of waves that were delivered"))
+        held = [holds(extent, self.spec.members, c, units.per_wave) for c in range(units.per_wave)]
+        fault = self.contributions.fold_fault(told["value"], held, units.chunk)
+        return found[:_MOST_TOLD] + ([self._wrong("mixed", 0, f"the final state {fault}")] if fault else [])
 
 
 def _tiled(spans: list[Span]) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:

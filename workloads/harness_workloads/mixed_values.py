@@ -3,12 +3,13 @@ from no filter's code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.core.filters import Items
+from harness_workloads.extents import Span
 from harness_workloads.mixed_plan import StreamPlan, item_of
 from harness_workloads.oracle import fingerprint
 from harness_workloads.values import Array, Values
@@ -99,6 +100,30 @@ class Contributions:
             may = self._classes((r, range(n)) for r, n in most.items())
             return _between(_above(must, counts), _above(counts, may))
         return self._extreme_fault(np.asarray(told).reshape(-1), least, most)
+
+    def fold_fault(self, told: Any, held: Sequence[Mapping[tuple[Span, ...], Sequence[int]]], chunk: int) -> str:
+        """What is wrong with a decomposed state (as it was noted), whose chunk c, of `chunk` elements, says that it holds the
+        waves held[c] of the ranks (see `holds`); "" where nothing is. Floats are whole numbers that float64 holds."""
+        sums, counts = [], []
+        for chunk_held in held:
+            each = [(r, a, b - a) for spans, ranks in chunk_held.items() for r in ranks for a, b in spans]
+            counts.append(sum(n for _, _, n in each))
+            sums.append(sum((int(self._heads([r], a, n).sum()) for r, a, n in each), 0))
+        if told is None:
+            return "" if 0 in counts else "is not there"
+        got = np.asarray(told).reshape(-1)
+        if self.filter == "count":
+            return "" if got.tolist() == counts else f"counts {got.tolist()}, not {counts}"
+        wrap = 1 << 64
+        for e, offset in enumerate(self.values.offsets.astype(np.int64).reshape(-1).tolist()):
+            n, total = counts[e // chunk], sums[e // chunk] + offset * counts[e // chunk]
+            if self.filter == "average":
+                right = bool(np.isclose(got[e], total / n, rtol=n * np.finfo(np.float64).eps, atol=0.0))
+            else:
+                right = (int(got[e]) - total) % wrap == 0
+            if not right:
+                return f"is {got[e]} instead of {total} over {n} contributions, in element {e}"
+        return ""
 
     def _extreme_fault(self, state: Array, least: Mapping[int, int], most: Mapping[int, int]) -> str:
         offered = [self._heads([r], 0, n)[:, 0] for r, n in most.items() if n]

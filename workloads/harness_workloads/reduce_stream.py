@@ -17,6 +17,7 @@ from harness.core.ranks import EMPTY, RankSet
 from harness.core.spec import Recovery, Result, StreamError, StreamSpec, Sync, WavesLost
 from harness_workloads.common import FOR_EVER, BackEndBase, FrontEndBase, everybody, note_error, stream_spec
 from harness_workloads.elements import Elements
+from harness_workloads.extents import extent_told
 from harness_workloads.oracle import ARITHMETIC, observe
 from harness_workloads.values import DTYPES, SMALL, Source, Values, value_bits
 
@@ -31,6 +32,9 @@ MOST_ITEM_BYTES = 1 << 30
 _USUAL = StreamSpec(name="", members=EMPTY, filter="")
 #: At a limited rate, a back-end wakes at most so often and offers what has become due.
 _TICK_S = 0.0005
+#: Recoveries that have a state at the end. How often it is looked at whether all parts of it have come.
+_STATEFUL = (Recovery.COMPOSE, Recovery.DECOMPOSE)
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class ReduceStream:
     item: the type of an element (i64, f64, f32, i32). shape: of one item, [] for a scalar; or item_bytes, a vector of so many
     bytes. waves: how many; 0: until duration_s is over. rate: waves a second from each back-end, 0 = no limit. window_waves,
     window_bytes, chunk_bytes: of the stream, 0 = the default. streams: how many at once. members: the ranks that take part,
-    [] = all. settle_s: how long a `compose` stream may wait at its end for back-ends that are still being adopted.
+    [] = all. settle_s: how long a `compose` or `decompose` stream may wait at its end for back-ends that are still being
+    adopted.
     """
 
     item: str = "i64"
@@ -163,6 +168,7 @@ class _FrontEnd(FrontEndBase):
         self.reached: dict[int, RankSet] = {}
         self.uneven = 0
         self.settling = False
+        self.settled_s = 0.0
         self.heard = True
         self.finished = False
         self.ending = False
@@ -235,11 +241,22 @@ class _FrontEnd(FrontEndBase):
         self.waiting.discard(stream)
         if self.waiting:
             return
-        if self.context.recovery is not Recovery.COMPOSE or not self.workload.settle_s or self._everybody_reached(fe):
+        if self.context.recovery not in _STATEFUL or not self.workload.settle_s or self._whole(fe):
             self._finish(fe)
         elif not self.settling:
             self.settling = True  # adopted back-ends still bring their state
-            fe.call_at(fe.now + self.workload.settle_s)
+            self.settled_s = fe.now + self.workload.settle_s
+            fe.call_at(self._look_again(fe))
+
+    def _look_again(self, fe: FrontEndHandle) -> float:
+        """When to see whether the states are whole: at the end of `settle_s`; parts of states come without being told."""
+        return min(self.settled_s, fe.now + _LOOK_S) if self.context.recovery is Recovery.DECOMPOSE else self.settled_s
+
+    def _whole(self, fe: FrontEndHandle) -> bool:
+        """Whether the states hold what they will ever hold."""
+        if self.context.recovery is Recovery.DECOMPOSE:
+            return not any(extent.pending for stream in self.elements if (extent := fe.extent(stream)) is not None)
+        return self._everybody_reached(fe)
 
     def _everybody_reached(self, fe: FrontEndHandle) -> bool:
         """Whether all that are alive were in the last waves of all streams."""
@@ -258,13 +275,15 @@ class _FrontEnd(FrontEndBase):
         if self.heard and not self.settling and not self.workload.duration_s:
             self.heard = False
             fe.call_at(fe.now + self.context.deadline_s)
+        elif self.settling and fe.now < self.settled_s and not self._whole(fe):
+            fe.call_at(self._look_again(fe))
         else:
             self._finish(fe)
 
     def on_membership(self, fe: FrontEndHandle, dead: RankSet) -> None:
         """Where only the dead have not said their last, that was it."""
         super().on_membership(fe, dead)
-        if self.settling and self._everybody_reached(fe):
+        if self.settling and self._whole(fe):
             self._finish(fe)
         if self.patient and self.waiting:
             alive = self.members & fe.alive
@@ -275,9 +294,10 @@ class _FrontEnd(FrontEndBase):
     def _finish(self, fe: FrontEndHandle) -> None:
         self.finished = True
         for stream in self.elements:
-            state = fe.state(stream) if self.context.recovery is Recovery.COMPOSE else None
-            if state is not None:
-                fe.note("final-state", stream=stream, value=_plain(state, self.elements[stream].values))
+            state = fe.state(stream) if self.context.recovery in _STATEFUL else None
+            if state is not None or self.context.recovery is Recovery.DECOMPOSE:
+                value = None if state is None else _plain(state, self.elements[stream].values)
+                fe.note("final-state", stream=stream, value=value, **extent_told(fe.extent(stream)))
         if self.uneven:
             fe.note("uneven-items", count=self.uneven)
         fe.finish()

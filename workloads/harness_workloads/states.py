@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from harness_workloads.reduce_stream import ReduceStream
 
 #: To recompute more contributions than this would take minutes.
-_MOST_NUMBERS = 1 << 31
+MOST_NUMBERS = 1 << 31
 #: Where there are more, fewer elements are compared: these take seconds.
-_ENOUGH_NUMBERS = 1 << 28
+ENOUGH_NUMBERS = 1 << 28
 
 
 class _Lattice:
@@ -83,9 +83,9 @@ def judge_state(
     if not noted:
         return [Violation("missing", f"{where} was not delivered")] if record.of_kind("finished") else []
     told = noted[-1]["value"]
-    every = max(1, waves * len(sure) * len(values.sample) // _ENOUGH_NUMBERS) if values.filter in ARITHMETIC else 1
+    every = max(1, waves * len(sure) * len(values.sample) // ENOUGH_NUMBERS) if values.filter in ARITHMETIC else 1
     sample = values.sample[::every]
-    if waves * len(sure) * len(sample) > _MOST_NUMBERS:
+    if waves * len(sure) * len(sample) > MOST_NUMBERS:
         return []
     filter_ = common.filter_of(record, values.filter)
     beyond = 0 if workload.waves else waves + workload.window * (context.tree.depth + 2)

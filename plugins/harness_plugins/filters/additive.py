@@ -23,7 +23,7 @@ _MAX_BINS = 1_000_000
 class _Additive:
     """Partial aggregates of one shape and dtype, merged by element-wise addition."""
 
-    algebra: ClassVar[Algebra] = Algebra(idempotent=False, invertible=True, keyed=False, ordered=False)
+    algebra: ClassVar[Algebra] = Algebra(idempotent=False, invertible=True, keyed=False, ordered=False, decomposable=True)
     codec: ClassVar[Codec] = Codec.ARRAY
     elementwise: ClassVar[bool] = True
 
@@ -42,9 +42,10 @@ class _Additive:
         return np.subtract(total, part)
 
     def fold(self, items: Items) -> Items:
-        """Raises TypeError: a sum that is sent twice counts twice."""
-        name = type(self).__name__.lower()
-        raise TypeError(f'{name} is not idempotent, so it has no state to compose; use recovery = "replay"')
+        """The sum over all waves, shape (1, *item), in the dtype of the items. Integers wrap."""
+        summands = np.asarray(items)
+        total: Array = np.add.reduce(summands, axis=0, dtype=summands.dtype, keepdims=True)
+        return total
 
     def lower(self, items: Items, contributors: RankSet) -> Items:
         """The aggregate itself."""
@@ -74,6 +75,10 @@ class Average(_Additive):
     def lower(self, items: Items, contributors: RankSet) -> Items:
         """The sums divided by the number of contributors, shape (waves, *item); NaN where nobody contributed."""
         return np.divide(items, len(contributors) or math.nan)
+
+    def lower_fold(self, items: Items, contributions: int) -> Items:
+        """The mean over that many contributions, shape (1, *item); NaN where there are none."""
+        return np.divide(items, contributions or math.nan)
 
 
 @dataclass(frozen=True)
