@@ -184,7 +184,7 @@ def _names(
         return members - union(used.values())
     counts["degraded"] += int(waves[degraded].sum())
     for rank, when in died.items():
-        if rank in back or rank not in named:
+        if rank in back or rank not in named or not rules.no_gaps:  # where waves are lost, one may lack who is in the next
             continue
         risen = np.flatnonzero(_risen(rows, rank, named[rank], used))
         if len(risen):

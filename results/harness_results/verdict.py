@@ -50,7 +50,7 @@ class Findings:
 
 
 def rules_of(trial: Mapping[str, Any]) -> Rules:
-    """What a trial promises, from its plan: see the issue's three kinds of recovery.
+    """What a trial promises, from its plan, by the kind of recovery that it expects.
 
     exact: every wave once, with everybody who is alive. equivalent: the same end state, so that waves may be merged or sent
     twice. bounded-loss: waves may lack live ranks, as the workload's check allows. Waves of a stream that does not wait for all

@@ -158,8 +158,14 @@ class MixedFrontEnd(FrontEndBase):
             self._go_on(fe)
 
     def on_membership(self, fe: FrontEndHandle, dead: RankSet) -> None:
-        """Where nobody is left, that was it."""
+        """Where nobody is left, that was it. A stream all of whose waves have ended, if in errors, is not told of a quorum that
+        is lost afterwards."""
         super().on_membership(fe, dead)
+        for c in list(self.courses.values()):
+            spec = c.plan.spec
+            hopeless = spec.accept is Accept.QUORUM and len(spec.members & fe.alive) < spec.quorum
+            if hopeless and spec.recovery is Recovery.REPLAY and not c.closed and c.next >= c.plan.waves:
+                self._close(fe, c)  # back-ends may be waiting for room that never comes
         self._go_on(fe)
 
     # -- outcomes ----------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def judge_parts(
     chunk = workload.chunk if elementwise else values.elements
     per_wave = -(-values.elements // chunk)
     found = _lacking(extent, record, rows, where)
-    if extent.units < waves * per_wave:
+    if extent.units < waves * per_wave and members - RankSet.of(common.struck(record)):  # the dead owe nothing
         found.append(Violation("lost", f"{where} is about {extent.units // per_wave} of {waves} waves"))
     if told is None:
         return found
