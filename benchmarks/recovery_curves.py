@@ -144,7 +144,7 @@ def one(size: int, tree: Shape, lost: str, seed: int) -> Row:
         deployment.start()
         while not any(e["kind"] == "finished" for e in events[-20_000:]):
             events += deployment.poll(0.0)
-        samples = samples_of(deployment.world.seats[0])
+        samples = samples_of(deployment.world.seats[0].node)
     faults = {e["node"]: e["t_s"] for e in events if e["kind"] == "fault"}
     done_s = min(faults.values(), default=math.nan)
     later = [e for e in events if e["t_s"] >= done_s]

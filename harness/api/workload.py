@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from harness.api.records import Check, TrialRecord
-from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle
+from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle, ResumableApp
 from harness.core.spec import Accept, Recovery, Result, StreamError, StreamSpec, Sync
 from harness.core.tree import Tree
 
 __all__ = [
-    "BackEndApp", "BackEndHandle", "FrontEndApp", "FrontEndHandle", "Result", "StreamError", "StreamSpec", "TrialContext",
-    "Workload",
+    "BackEndApp", "BackEndHandle", "FrontEndApp", "FrontEndHandle", "Result", "ResumableApp", "StreamError", "StreamSpec",
+    "TrialContext", "Workload",
 ]  # fmt: skip
 
 

@@ -18,6 +18,8 @@ STYLES: Mapping[str, str] = {
     "dead": "red",
     "rejoined": "green",
     "fenced": "yellow",
+    "took-over": "yellow",
+    "alone": "yellow",
     "first-complete-wave": "green",
     "stream-error": "bold red",
     "protocol-error": "bold red",
@@ -50,6 +52,10 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
             return f"node {get('member')} is back below node {get('parent')}"
         case "fenced":
             return f"node {get('node')}, declared dead before, has ended itself"
+        case "took-over":
+            return f"node {get('node')} has taken over from the front-end, with {get('votes')} votes"
+        case "alone":
+            return f"the front-end goes on without its standby, node {get('standby')}, with {get('votes')} votes"
         case "first-complete-wave":
             return f"stream {get('stream')} is complete again at wave {get('wave')}"
         case "stream-error":

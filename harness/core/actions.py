@@ -35,14 +35,16 @@ class Neighbour:
 
 
 class Outputs:
-    """The answers that a node has gathered since the loop last took them."""
+    """The answers that a node has gathered since the loop last took them. successor: the node that takes this one's place in
+    the loop, with its links; None nearly always."""
 
-    __slots__ = ("actions", "events", "exit")
+    __slots__ = ("actions", "events", "exit", "successor")
 
     def __init__(self) -> None:
         self.actions: list[Action] = []
         self.events: list[dict[str, Any]] = []
         self.exit: tuple[int, str] | None = None
+        self.successor: Any = None
 
     def send(self, to: Neighbour, now: float, *parts: frames.Buffer) -> None:
         """Queue one frame."""

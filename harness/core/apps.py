@@ -79,7 +79,7 @@ class FrontEndHandle(Protocol):
 
 
 class FrontEndApp(Protocol):
-    """The front-end's side of a workload."""
+    """The front-end's side of a workload. See ResumableApp for what a standby needs."""
 
     def start(self, fe: FrontEndHandle) -> None:
         """Called once, when every node of the tree is attached."""
@@ -96,6 +96,24 @@ class FrontEndApp(Protocol):
         ...
 
     def on_timer(self, fe: FrontEndHandle) -> None: ...
+
+
+class ResumableApp(FrontEndApp, Protocol):
+    """A front-end application with which a standby can go on where the front-end is lost."""
+
+    def checkpoint(self) -> bytes:
+        """What the application has come to, as bytes. Asked after its callbacks, often: it should be small. Times are those of
+        the handle's `now`."""
+        ...
+
+    def vet(self, state: bytes) -> None:
+        """Look at what `checkpoint` has made elsewhere. Raises ValueError, TypeError or KeyError where it cannot be that."""
+        ...
+
+    def resume(self, fe: FrontEndHandle, state: bytes, shift_s: float) -> None:
+        """Called once, instead of `start`, at the node that goes on: take the state in. Its streams are open. `shift_s`
+        (seconds) added to a time in the state makes it one of this handle's `now`. The timer that was asked for stays so."""
+        ...
 
 
 class BackEndHandle(Protocol):

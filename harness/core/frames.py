@@ -37,7 +37,8 @@ _frombuffer: Final[Callable[..., Array]] = np.frombuffer
 _META = struct.Struct("<4sBxH")
 _U64 = struct.Struct("<Q")
 
-# Kinds. Upward: DATA, SKIP, STATE, ATTACH, NOTICE. Downward: DOWN, CREDIT, REWIND, WELCOME, REFUSE. Both: DACK, PING, BYE.
+# Kinds. Upward: DATA, SKIP, STATE, ATTACH, NOTICE, KEPT, VOTE. Downward: DOWN, CREDIT, REWIND, WELCOME, REFUSE, LOG. Both:
+# DACK, PING, BYE.
 DATA: Final = 1
 DOWN: Final = 2
 CREDIT: Final = 3
@@ -51,7 +52,10 @@ DACK: Final = 10
 NOTICE: Final = 11
 BYE: Final = 12
 SKIP: Final = 13
-KINDS: Final = range(DATA, SKIP + 1)
+LOG: Final = 14
+KEPT: Final = 15
+VOTE: Final = 16
+KINDS: Final = range(DATA, VOTE + 1)
 
 Buffer = bytes | bytearray | memoryview
 

@@ -7,15 +7,19 @@ from typing import Any, cast
 
 import msgpack
 
+from harness.core.actions import Neighbour
 from harness.core.apps import FrontEndApp, PluginError
+from harness.core.downstream import Message
 from harness.core.filters import Array, DownFilter, Filter, Items
+from harness.core.handover import Log
 from harness.core.ledger import Extent
 from harness.core.membership import Membership
 from harness.core.node import CONTROL, Node
 from harness.core.ranks import EMPTY, RankSet
-from harness.core.results import ResultTable, check_spec
+from harness.core.results import ResultTable
 from harness.core.settings import START_UP_PATIENCE, NodeSettings
 from harness.core.spec import StreamError, StreamSpec
+from harness.core.stream_check import check_spec
 from harness.core.streams import NEVER
 from harness.core.tree import Tree
 
@@ -52,7 +56,7 @@ class FrontEndContext:
 
     @property
     def tree(self) -> Tree:
-        return self._node.tree
+        return self._node.planned
 
     @property
     def alive(self) -> RankSet:
@@ -65,9 +69,7 @@ class FrontEndContext:
         self._node.order({"op": "open", "id": stream, "spec": spec.to_wire()})
         members = [list(pair) for pair in spec.members.ranges]
         recovery = str(spec.recovery)
-        self._node.out.event(
-            "stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=recovery, members=members
-        )
+        self._node.tell("stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=recovery, members=members)
         return stream
 
     def send(self, stream: int, payload: bytes, to: RankSet | None = None) -> bool:
@@ -75,6 +77,8 @@ class FrontEndContext:
         if d.full:
             return False
         self._node.results.take_down(stream, self._node.message(stream, d.last + 1, payload, to or EMPTY))
+        if self._node.log is not None:
+            self._node.log.message(stream, d.kept[-1])
         return True
 
     def expect(self, stream: int, waves: int) -> None:
@@ -94,17 +98,23 @@ class FrontEndContext:
         self._node.rearm = True
 
     def record(self, stream: int, first: int, observed: Array, contributors: RankSet, complete: bool, granted_s: float) -> None:
-        self.samples.append(Sample(self._node.now, granted_s, stream, first, observed, contributors, complete))
+        sample = Sample(self._node.now, granted_s, stream, first, observed, contributors, complete)
+        self.samples.append(sample)
+        if self._node.log is not None:
+            self._node.log.samples.append(sample)
 
     def note(self, kind: str, **fields: Any) -> None:
-        self._node.out.event("note", name=kind, fields=fields)
+        self._node.tell("note", name=kind, fields=fields)
 
     def finish(self, ok: bool = True, reason: str = "") -> None:
         self._node.finish(ok, reason)
 
 
 class FrontEnd(Node):
-    """Node 0 with its application."""
+    """The root with its application: node 0, or the standby in its place (harness.core.standby).
+
+    log: what its standby is told (None where there is none, or none any more). in_charge: whether it may deliver and decide.
+    """
 
     def __init__(
         self,
@@ -115,11 +125,16 @@ class FrontEnd(Node):
         app: FrontEndApp,
         now: float,
     ) -> None:
-        super().__init__(0, tree, settings, filters, down_filters, now)
+        super().__init__(tree.root, tree, settings, filters, down_filters, now)
         self.app = app
+        self.log: Log | None = Log(self) if tree.standby >= 0 and tree.root == 0 else None
+        self.in_charge = True
+        #: The tree as it was planned, which applications know.
+        self.planned = tree
+        self.ending = False
         self.context = FrontEndContext(self)
         self.membership = Membership(tree, settings, now)
-        self.everybody = tree.ranks_below(0)
+        self.everybody = tree.ranks_below(tree.root)
         self.next_stream = 1
         self.began = now
         self.started = False
@@ -142,6 +157,8 @@ class FrontEnd(Node):
 
     def start(self, now: float) -> None:
         self.now = self.last_tick = self.began = self.membership.last_join = now
+        if self.life:  # the streams of the process before it are no streams of this one
+            self.out.exit = (4, "fenced: another process was the front-end")
 
     # -- membership --------------------------------------------------------------------------------------------------------
 
@@ -160,7 +177,7 @@ class FrontEnd(Node):
             else:
                 back = m.below_is(node, n["below"], self.now)
             for b in back:
-                self.out.event("rejoined", member=b, parent=m.parents[b])
+                self.tell("rejoined", member=b, parent=m.parents[b])
             new = sorted(set(m.suspects) - before)
             if new:
                 self._suspect(new[0], new, node, m.suspects[new[0]].cause)
@@ -168,13 +185,13 @@ class FrontEnd(Node):
 
     def _suspect(self, node: int, new: list[int], by: int, cause: str) -> None:
         ranks = self.membership.ranks_of(new)
-        self.out.event("suspect", member=node, ranks=list(ranks), by=by, cause=cause)
+        self.tell("suspect", member=node, ranks=list(ranks), by=by, cause=cause)
         if ranks:
             self.recovering, self.saw_first = True, False
 
     def _membership_changed(self) -> None:
         self.rearm = True
-        if not self.started and not self.membership.missing() and not self.membership.suspect_ranks:
+        if not self.started and self.in_charge and not self.membership.missing() and not self.membership.suspect_ranks:
             self._begin()
         self.streams.dirty.update(self.streams.up)
         for i in list(self.streams.up):
@@ -183,8 +200,8 @@ class FrontEnd(Node):
     def _begin(self) -> None:
         self.started = True
         took = self.now - self.began
-        self.out.event("tree-ready", nodes=len(self.membership.parents) + 1, took_s=round(took, 6))
-        self.out.event("workload-started")
+        self.tell("tree-ready", nodes=len(self.membership.parents) + 1, took_s=round(took, 6))
+        self.tell("workload-started")
         try:
             self.app.start(self.context)
         except Exception as e:  # not the fault of the child whose frame has just completed the tree
@@ -193,7 +210,7 @@ class FrontEnd(Node):
     def _declare_dead(self, nodes: set[int]) -> None:
         ranks = self.membership.ranks_of(nodes)
         for n in sorted(nodes):
-            self.out.event("dead", member=n, ranks=list(self.membership.ranks_of([n])), order=self.deaths + 1)
+            self.tell("dead", member=n, ranks=list(self.membership.ranks_of([n])), order=self.deaths + 1)
         self.order({"op": "dead", "nodes": sorted(nodes), "ranks": ranks.encoded})
         if ranks and self.started:
             self.app.on_membership(self.context, self.dead_ranks)
@@ -206,37 +223,83 @@ class FrontEnd(Node):
             return
         if not self.saw_first:
             self.saw_first = True
-            self.out.event("first-wave", stream=stream, wave=wave)
+            self.tell("first-wave", stream=stream, wave=wave)
         if complete and not self.membership.suspect_ranks:
             self.recovering = False
-            self.out.event("first-complete-wave", stream=stream, wave=wave, tree=self.membership.view())
+            self.tell("first-complete-wave", stream=stream, wave=wave, tree=self.membership.view())
 
     # -- orders ------------------------------------------------------------------------------------------------------------
 
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Tell the journal what was decided: once the standby knows it, where there is one."""
+        if self.log is not None:
+            self.log.tell({"kind": kind, **fields})
+        else:
+            self.out.event(kind, **fields)
+
     def order(self, order: dict[str, Any]) -> None:
-        """Tell every node, this one included, in one sequence that all agree on."""
+        """Tell every node, this one included, in one sequence that all agree on: the others once the standby knows it."""
+        if self.log is not None:
+            self.log.order(order)
+            return
         self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, msgpack.packb(order)))
 
     def fail(self, error: StreamError) -> None:
         """A request ends in a typed error; once the application has ended the run, there are no requests any more."""
-        if self.closing:
+        if self.closing or self.ending:
             return
-        self.out.event("stream-error", stream=error.stream, wave=error.wave, error=type(error).__name__, message=str(error))
+        self.tell("stream-error", stream=error.stream, wave=error.wave, error=type(error).__name__, message=str(error))
         self.app.on_error(self.context, error)
 
     def finish(self, ok: bool, reason: str) -> None:
-        if self.closing:
+        if self.closing or self.ending:
             return
-        self.out.event("finished", ok=ok, reason=reason)
+        self.tell("finished", ok=ok, reason=reason)
+        self.ending = True
+        self.order({"op": "shutdown"})
+
+    def shut_down(self) -> None:
         self.close_due = self.now + CLOSE_S
         self.rearm = True
-        self.order({"op": "shutdown"})
+        super().shut_down()
+
+    # -- the standby -------------------------------------------------------------------------------------------------------
+
+    def obey(self, order: dict[str, Any], payload: bytes) -> None:
+        if self.log is None or not self.log.obeyed(order):
+            super().obey(order, payload)
+
+    def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
+        if self.log is None or stream == CONTROL or not self.log.holds(stream, m.seq):
+            super().send_down(child, stream, m)
+
+    def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
+        super()._admit(link, body)
+        if self.log is not None and link.node == self.tree.standby and link.ready:
+            self.log.joined(link, body["log"])
+
+    def why_not(self, node: int, body: Mapping[str, Any]) -> str:
+        reason = super().why_not(node, body)
+        if self.log is not None and reason.startswith("fenced") and node in self.log.undecided:
+            return "its loss is not settled yet"
+        return reason
+
+    def counted(self) -> None:
+        if self.log is not None:
+            self.log.counted()
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        if self.log is not None:
+            self.log.flush()
 
     # -- time --------------------------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         if self.closing:  # the application's timer is heeded no more
             return min(super().deadline(), self.close_due)
+        if self.log is not None:
+            return min(super().deadline(), self.context.due, self.log.due())
         return min(super().deadline(), self.context.due, self.membership.due())
 
     def tick(self, now: float) -> None:
@@ -246,13 +309,18 @@ class FrontEnd(Node):
                 left = sorted(c.node for c in self.children.values())
                 self.out.exit = (0, f"closed without hearing from child nodes {left}")
             return
-        expired = self.membership.expired(now)
-        if expired:
-            self._declare_dead(expired)
+        if self.log is not None:
+            self.log.tick()
+        if self.log is None or not self.log.away:  # else it cannot be known who is with the standby
+            expired = self.membership.expired(now)
+            if expired:
+                self._declare_dead(expired)
         # Longer than a node may wait for a parent that is stopped, before it turns to another one.
         quiet = max(5.0, 2 * self.settings.orphan_grace_s, (START_UP_PATIENCE + 5) * self.settings.connect_timeout_s)
         if not self.started and now > self.membership.last_join + quiet:
             missing = set(self.membership.missing())
+            if self.log is not None and self.tree.standby in missing:
+                self.log.end()  # it was never there
             if self.membership.parents:
                 self._declare_dead(self.membership.bury(missing))
             elif now > self.began + self.settings.start_timeout_s:

@@ -39,7 +39,7 @@ class Membership:
         self.settings = settings
         self.parents: dict[int, int] = {}
         self._kin = Kin()
-        self._unheard = {n.id for n in tree.nodes if n.id}
+        self._unheard = {n.id for n in tree.nodes if n.id not in (0, tree.root)}
         self.incarnations: dict[int, int] = {}
         self.suspects: dict[int, Suspect] = {}
         self.dead: set[int] = set()

@@ -15,6 +15,7 @@ from typing import Any, Final
 from harness.core import actions, frames, orders, vetting
 from harness.core.actions import Neighbour, Outputs
 from harness.core.agreement import chained
+from harness.core.ballot import Ballot, why_not
 from harness.core.below import Below
 from harness.core.downstream import SHUTDOWN, DownStream, Message
 from harness.core.filters import DownFilter, Filter
@@ -59,16 +60,14 @@ class Node(Port):
         self.uplink = Uplink(self)
         self.dead: set[int] = set()
         self.dead_ranks = EMPTY
-        #: How many orders of deaths it was told, and their digest, to be compared at the end (agreement).
-        self.deaths = 0
-        self.deaths_digest = ""
+        self.deaths, self.deaths_digest = 0, ""  # orders of deaths that it was told, to be compared at the end (agreement)
         self.closing = False
         self.life = 0  # how many processes had this place before
-        #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
         self.rearm = True
         self.last_tick = now
         self.waiting_children: list[tuple[Neighbour, dict[str, Any]]] = []
         self.below = Below()
+        self.ballot = Ballot(self)
         self.handlers: dict[int, Callable[[Neighbour, memoryview, tuple[int, ...]], None]] = {
             frames.DATA: self.streams.on_data,
             frames.SKIP: self.streams.on_skip,
@@ -83,6 +82,7 @@ class Node(Port):
             frames.NOTICE: self._on_notice,
             frames.PING: self.uplink.on_ping,
             frames.BYE: self._on_bye,
+            frames.VOTE: self.ballot.on_vote,
         }
 
     def make_streams(self) -> StreamTable:
@@ -183,7 +183,6 @@ class Node(Port):
 
     @property
     def parent(self) -> Neighbour | None:
-        """The parent, once it has welcomed this node."""
         return self.uplink.parent
 
     def ranks(self) -> RankSet:
@@ -274,12 +273,11 @@ class Node(Port):
             self.child_left()
 
     def report(self) -> dict[int, list[int]]:
-        """Where the streams stand (StreamTable.report)."""
         return self.streams.report()
 
     def welcomed(self, parent: Neighbour, terms: dict[int, list[int]], again: bool) -> None:
-        """A parent has taken this node in."""
         self.streams.welcomed(parent, terms, again)
+        self.ballot.tell(self.ballot.votes)
 
     # -- children attach --------------------------------------------------------------------------------------------------
 
@@ -287,13 +285,13 @@ class Node(Port):
         if link.conn not in self.strangers:
             raise FrameError(f"node {link.node} attaches twice")
         body = vetting.attach(frames.decode_object(frame), self.tree)
-        if body["control"] > self.control.last:
+        if body["control"] > self.control.last and body["generation"] <= self.ballot.generation:
             self.waiting_children.append((link, body))  # it knows streams that we have not heard of yet
             return
         self._admit(link, body)
 
     def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
-        reason = self._why_not(link.node, body["lost"] >= 0, bool(body["life"]))
+        reason = self.why_not(link.node, body)
         if reason:
             self.out.send(link, self.now, frames.object_frame(frames.REFUSE, {"reason": reason}))
             self.out.actions.append((actions.CLOSE, link.conn, None))
@@ -318,18 +316,11 @@ class Node(Port):
         joined = {"op": "joined", "node": link.node, "by": self.id, "inc": link.incarnation, "below": body["below"]}
         self.notify(joined)
 
-    def _why_not(self, node: int, orphan: bool, another: bool) -> str:
-        if node in self.dead:
-            return "fenced: it was declared dead"
-        if another and self.tree.nodes[node].rank is not None:  # its waves would be taken for those of the first
-            return "fenced: another process contributed in its name"
-        if self.closing:
-            return "closing"
-        if not 0 <= node < len(self.tree.nodes) or self.tree.nodes[node].depth <= self.me.depth:
-            return "not below this node: adopting it could form a cycle"
-        if orphan and self.uplink.helpless:  # its time of grace is shorter than the patience of those who start
-            return "not attached itself yet"
-        return ""
+    def why_not(self, node: int, body: Mapping[str, Any]) -> str:
+        return why_not(self, node, body, self.uplink.helpless) or self.ballot.against(body)
+
+    def credentials(self) -> dict[str, int]:
+        return self.ballot.credentials(self.control.last)
 
     # -- downward messages -------------------------------------------------------------------------------------------------
 
@@ -344,6 +335,7 @@ class Node(Port):
         if stream == CONTROL:
             order = orders.decode_order(message.payload)  # garbage is not passed on
             if self.control.push(message):
+                self.ballot.heard(message.payload)
                 for child in list(self.children.values()):
                     self.send_down(child, CONTROL, message)
                 self._on_control(order, message.payload)
@@ -363,6 +355,13 @@ class Node(Port):
         return Message(seq, payload, to, frames.control_frame(frames.DOWN, stream, seq, payload, meta=to.encoded))
 
     def _on_control(self, order: dict[str, Any], payload: bytes) -> None:
+        self.obey(order, payload)
+        for waiting in [w for w in self.waiting_children if w[1]["control"] <= self.control.last]:
+            self.waiting_children.remove(waiting)
+            self._admit(*waiting)
+
+    def obey(self, order: dict[str, Any], payload: bytes) -> None:
+        """Do what an order says. Raises FrameError for one that nobody gives."""
         op = order["op"]
         if op == "open":
             self.streams.open(int(order["id"]), orders.decode_spec(payload))
@@ -372,12 +371,10 @@ class Node(Port):
             self.bury({int(n) for n in order["nodes"]}, RankSet.decode(order["ranks"]))
         elif op == "shutdown":
             self.shut_down()
+        elif op == "root":
+            self.ballot.cast(int(order["node"]))
         else:
             raise FrameError(f"unknown control message {op!r}")
-        for link, body in list(self.waiting_children):
-            if body["control"] <= self.control.last:
-                self.waiting_children.remove((link, body))
-                self._admit(link, body)
 
     def bury(self, nodes: set[int], ranks: RankSet) -> None:
         """The front-end has declared these dead: they are fenced from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.core.actions import Neighbour, Outputs
 from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle
@@ -39,12 +39,15 @@ class Port:
     deaths: int
     deaths_digest: str
     closing: bool
+    #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
     rearm: bool
     life: int
 
     @property
     @abstractmethod
-    def parent(self) -> Neighbour | None: ...
+    def parent(self) -> Neighbour | None:
+        """The parent, once it has welcomed this node."""
+        ...
 
     @abstractmethod
     def ranks(self) -> RankSet: ...
@@ -60,6 +63,17 @@ class Port:
 
     def on_closed(self, stream: UpStream) -> None:
         """A stream was closed."""
+
+    def why_not(self, node: int, body: Mapping[str, Any]) -> str:
+        """Why a node that attaches with this body is not taken in; empty where it is."""
+        return ""
+
+    def credentials(self) -> dict[str, int]:
+        """What an ATTACH says beside the streams where the tree has a standby (harness.core.ballot)."""
+        return {}
+
+    def counted(self) -> None:
+        """More votes are known than before."""
 
     @abstractmethod
     def report(self) -> dict[int, list[int]]:

@@ -9,16 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.decompose import lowered_state, pull, refusal
+from harness.core.decompose import lowered_state, pull
 from harness.core.downstream import Message
 from harness.core.filters import Array, Items
 from harness.core.ledger import Extent, Ledger
 from harness.core.pieces import Piece
 from harness.core.port import FrontPort, Port
 from harness.core.ranks import EMPTY, RankSet
-from harness.core.spec import Accept, DeadlineExceeded, QuorumLost, Recovery, Result, StreamClosed, StreamSpec, Sync, WavesLost
+from harness.core.spec import (
+    Accept,
+    DeadlineExceeded,
+    QuorumLost,
+    Result,
+    StreamClosed,
+    StreamSpec,
+    Sync,
+    WavesLost,
+)
 from harness.core.streams import NEVER, StreamTable
-from harness.core.units import Units
 from harness.core.upstream import UpStream
 
 
@@ -26,9 +34,9 @@ class Delivery:
     """What the front-end knows of one stream beside its inboxes. expected: waves that are outstanding up to here; since: when
     the head wave became outstanding; failed: waves below this mark have ended in an error; held: since when the head wave
     waits although it could be merged; grants: (waves below this mark, time of the grant); patient: a wave may go out before
-    every child has offered it, once it has waited."""
+    every child has offered it, once it has waited; sealed: the acknowledged unit that the standby knows of."""
 
-    __slots__ = ("accept", "chunks", "expected", "failed", "grants", "held", "patient", "ranks", "since", "told")
+    __slots__ = ("accept", "chunks", "expected", "failed", "grants", "held", "patient", "ranks", "sealed", "since", "told")
 
     def __init__(self, now: float, horizon: int) -> None:
         self.expected = 0
@@ -39,6 +47,7 @@ class Delivery:
         self.ranks: RankSet | None = None
         self.grants: deque[tuple[int, float]] = deque([(horizon, now)])
         self.told = 0
+        self.sealed = 0
         self.patient = False
         self.accept: Callable[[RankSet], bool] | None = None
 
@@ -59,16 +68,24 @@ class ResultTable(StreamTable):
         #: Streams whose window for messages has opened: the application is told between two frames, not amid one.
         self.room: list[int] = []
         self.delivered = 0
+        #: Whether others are told only what the standby knows; and whether nothing is delivered at the moment.
+        self.sealing = self.held_up = False
+
+    def settled(self, s: UpStream) -> int:
+        return min(s.acked, self.delivery[s.stream].sealed) if self.sealing and s.replay else s.floor()
 
     def open(self, stream: int, spec: StreamSpec) -> None:
         super().open(stream, spec)
-        s = self.up[stream]
+        self.prepare(self.up[stream])
+
+    def prepare(self, s: UpStream) -> None:
+        """From now on the stream ends here."""
         s.limit = 1 << 62
-        d = self.delivery[stream] = Delivery(self.node.now, min(s.units.window, s.granted) // s.units.per_wave)
+        d = self.delivery[s.stream] = Delivery(self.node.now, min(s.units.window, s.granted) // s.units.per_wave)
         if s.decompose:
-            s.ledger = Ledger(spec.members, s.units.per_wave)
+            s.ledger = Ledger(s.members, s.units.per_wave)
         d.accept = partial(self._acceptable, s, d)
-        d.patient = spec.sync is Sync.TIME_OUT or spec.accept is Accept.DEADLINE
+        d.patient = s.spec.sync is Sync.TIME_OUT or s.spec.accept is Accept.DEADLINE
 
     def close(self, stream: int) -> None:
         s, d = self.up.get(stream), self.delivery.get(stream)
@@ -154,6 +171,8 @@ class ResultTable(StreamTable):
             self.dirty[stream] = s
 
     def pump_stream(self, s: UpStream) -> None:
+        if self.held_up:
+            return
         d = self.delivery.get(s.stream)
         if d is not None and not s.inboxes:  # nobody is left who could say that the messages have come
             self.report_down(s.stream)
@@ -181,13 +200,13 @@ class ResultTable(StreamTable):
             pull(self, s, s.ledger, self.node.dead_ranks & s.members, self.front.membership.suspect_ranks)
         u = s.units
         step = u.link_window >> 2
-        if s.acked - d.told > step or s.next + u.link_window - s.granted > step:
+        if self.settled(s) - d.told > step or s.next + u.link_window - s.granted > step:
             self._grant(s)
 
     def _grant(self, s: UpStream) -> None:
         super()._grant(s)
         d = self.delivery[s.stream]
-        d.told = s.acked
+        d.told = self.settled(s)
         horizon = min(s.acked + s.units.window, s.granted) // s.units.per_wave
         if horizon > d.grants[-1][0]:
             d.grants.append((horizon, self.node.now))
@@ -277,6 +296,13 @@ class ResultTable(StreamTable):
             d.since = self.node.now
             self.front.fail(WavesLost(s.stream, first, stop - first))
 
+    def name_lost(self, s: UpStream) -> None:
+        """Name the waves that this node had passed on before it was the root, and that were not delivered (never under
+        replay)."""
+        d = self.delivery.get(s.stream)
+        if d is not None and not s.replay and not s.relaying and s.next > s.acked:
+            self._torn(s, d, s.next)
+
     def _deliver(self, s: UpStream, d: Delivery, first: int, items: Items, count: int, ranks: RankSet) -> None:
         front, node = self.front, self.node
         s.acked = max(s.acked, (first + count) * s.units.per_wave)
@@ -349,7 +375,7 @@ class ResultTable(StreamTable):
 
     def report_down(self, stream: int) -> None:
         """What all back-ends have may be forgotten, unless somebody's whereabouts are unknown."""
-        if self.front.membership.suspect_ranks:
+        if self.front.membership.suspect_ranks or self.held_up:
             return
         d = self.down[stream]
         was_full = d.full
@@ -359,29 +385,3 @@ class ResultTable(StreamTable):
             if was_full and not d.full:
                 self.room.append(stream)
                 self.dirty[stream] = self.up[stream]
-
-
-def check_spec(spec: StreamSpec, node: Port) -> None:
-    """Refuse a stream that cannot work. Raises ValueError."""
-    f = node.filters.get(spec.filter)
-    if f is None:
-        raise ValueError(f"stream {spec.name!r} wants filter {spec.filter!r}; there are {', '.join(sorted(node.filters))}")
-    if spec.down_filter not in node.down_filters:
-        raise ValueError(f"stream {spec.name!r} wants down filter {spec.down_filter!r}")
-    everybody = node.tree.ranks_below(0)
-    if not spec.members or not spec.members.issubset(everybody):
-        raise ValueError(f"stream {spec.name!r} is for ranks {spec.members}; the tree has {everybody}")
-    if spec.recovery is Recovery.COMPOSE and not f.algebra.idempotent:
-        raise ValueError(f"filter {spec.filter!r} is not idempotent: compose recovery would count twice; use replay")
-    if spec.recovery is Recovery.DECOMPOSE and (why := refusal(spec, f)):
-        raise ValueError(why)
-    if spec.recovery is Recovery.REPLAY and spec.sync is not Sync.WAIT_FOR_ALL:
-        raise ValueError("replay recovery needs wait-for-all synchronization; use compose or resume")
-    if not getattr(f, "aggregates", True) and spec.sync is not Sync.DO_NOT_WAIT:
-        raise ValueError(f"filter {spec.filter!r} merges nothing: it needs do-not-wait synchronization")
-    unit = Units.of(spec, f).unit_bytes
-    if unit + 4096 > node.settings.max_frame_bytes:
-        most = node.settings.max_frame_bytes
-        raise ValueError(f"stream {spec.name!r}: an aggregate has {unit} bytes, a frame at most {most}; raise max_frame_bytes")
-    if spec.accept is Accept.QUORUM and not 0 < spec.quorum <= len(spec.members):
-        raise ValueError(f"a quorum of {spec.quorum} among {len(spec.members)} members")

@@ -18,6 +18,12 @@ class Sync(StrEnum):
     DO_NOT_WAIT = "do-not-wait"
 
 
+#: Why the two do not go together.
+DECOMPOSED_WITH_STANDBY = (
+    "a standby front-end does not know what the state of a decompose stream holds; leave one of the two out"
+)
+
+
 class Recovery(StrEnum):
     """How a stream survives a lost node.
 

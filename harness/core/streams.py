@@ -84,9 +84,13 @@ class StreamTable(PartTable):
             self.report_down(i)
             self._changed(s)
 
+    def settled(self, s: UpStream) -> int:
+        """The acknowledged unit that others may be told: what is below it can be lost nowhere any more."""
+        return s.floor()
+
     def terms(self, link: Neighbour) -> dict[int, list[int]]:
         """For a WELCOME: per stream acknowledged unit and the mark below which the child may send."""
-        return {i: [s.floor(), s.granted if not s.relaying else s.units.link_window] for i, s in self.up.items()}
+        return {i: [self.settled(s), s.granted if not s.relaying else s.units.link_window] for i, s in self.up.items()}
 
     def child_gone(self, link: Neighbour) -> None:
         self.listeners.clear()
@@ -115,7 +119,7 @@ class StreamTable(PartTable):
             if link.conn not in s.inboxes and not link.ranks.isdisjoint(s.members):
                 self._first_child(s)
                 s.add_child(link.conn, 0, s.acked if s.replay else positions.get(i, 0))
-                self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, s.floor()))
+                self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, self.settled(s)))
                 self._changed(s)
                 self.report_down(i)
 
@@ -236,7 +240,7 @@ class StreamTable(PartTable):
 
     def _grant(self, s: UpStream) -> None:
         s.granted = max(s.granted, s.next + s.units.link_window)
-        frame = frames.credit_frame(s.stream, s.granted, s.floor())
+        frame = frames.credit_frame(s.stream, s.granted, self.settled(s))
         for conn in s.inboxes:
             child = self.node.children.get(conn)
             if child is not None:

@@ -9,6 +9,9 @@ from functools import cached_property
 
 from harness.core.ranks import RankSet
 
+#: The depth of a front-end that its standby has replaced: nobody is below it.
+_NOWHERE = 1 << 30
+
 
 class Role(StrEnum):
     """What a node does: node 0 is the front-end, leaves are back-ends, all others are communication processes."""
@@ -33,9 +36,12 @@ class TreeNode:
 
 @dataclass(frozen=True)
 class Tree:
-    """A whole tree; `nodes[i].id == i`, and node 0 is the front-end."""
+    """A whole tree; `nodes[i].id == i`, and node 0 is the front-end. standby: the node that takes its place when it is lost, -1
+    where none does. root: the front-end; 0 until the standby is in charge."""
 
     nodes: tuple[TreeNode, ...]
+    standby: int = -1
+    root: int = 0
 
     @classmethod
     def from_parents(cls, parents: Sequence[int | None]) -> Tree:
@@ -78,7 +84,33 @@ class Tree:
         """The same tree with node i on logical host `hosts[i]`."""
         if len(hosts) != len(self.nodes):
             raise ValueError(f"{len(hosts)} hosts given for {len(self.nodes)} nodes")
-        return Tree(tuple(replace(n, host=h) for n, h in zip(self.nodes, hosts, strict=True)))
+        return replace(self, nodes=tuple(replace(n, host=h) for n, h in zip(self.nodes, hosts, strict=True)))
+
+    def with_standby(self, node: int) -> Tree:
+        """The same tree with a standby of the front-end. Raises ValueError where `node` is no communication process right below
+        the front-end: only such a one has no other parent, ever."""
+        if not 0 <= node < len(self.nodes) or self.nodes[node].role is not Role.COMMUNICATION or self.nodes[node].depth != 1:
+            fit = ", ".join(str(n.id) for n in self.communication if n.depth == 1) or "none"
+            raise ValueError(f"node {node} is no communication process right below the front-end; those are {fit}")
+        return replace(self, standby=node)
+
+    def rooted(self) -> Tree:
+        """The tree with its standby as the root and node 0 as nobody. All other nodes keep their depth."""
+        found = self._rooted.get(self.standby)
+        if found is None:
+            new, old = self.nodes[self.standby], self.nodes[0]
+            nodes = list(self.nodes)
+            brothers = tuple(c for c in old.children if c != new.id)
+            for c in brothers:
+                nodes[c] = replace(nodes[c], parent=new.id)
+            nodes[0] = replace(old, depth=_NOWHERE, children=())
+            nodes[new.id] = replace(new, parent=None, depth=0, role=Role.FRONT_END, children=new.children + brothers)
+            found = self._rooted[self.standby] = replace(self, nodes=tuple(nodes), root=self.standby)
+        return found
+
+    @cached_property
+    def _rooted(self) -> dict[int, Tree]:
+        return {}
 
     @cached_property
     def back_ends(self) -> tuple[TreeNode, ...]:
@@ -110,7 +142,8 @@ class Tree:
 
         Every candidate is strictly nearer to the root than the orphan (by static depth), so that no sequence of adoptions,
         however they interleave, can form a cycle; the front-end, always a candidate, comes last. Siblings of the dead
-        parent come first, rotated by the orphan's position so that the orphans spread; then the ancestors' levels.
+        parent come first, rotated by the orphan's position so that the orphans spread; then the ancestors' levels. Who was
+        right below a front-end that is lost asks its standby, which takes nobody in unless it is the root.
         """
         me = self.nodes[orphan]
         brothers = self.nodes[me.parent].children if me.parent is not None else ()
@@ -128,7 +161,11 @@ class Tree:
         for g in groups:
             if g:
                 ranked.extend(g[turn % len(g) :] + g[: turn % len(g)])
-        return (*ranked, 0) if dead != 0 else tuple(ranked)
+        if dead != self.root:
+            return (*ranked, self.root)
+        if me.depth == 1 and self.root == 0 and self.standby not in (-1, orphan):
+            return (self.standby,)
+        return tuple(ranked)
 
     @cached_property
     def heights(self) -> tuple[int, ...]:

@@ -124,6 +124,7 @@ class Uplink:
             "lost": self.lost_parent,
             "control": node.control.last,
             "streams": node.report(),
+            **node.credentials(),
         }
         if node.life:
             body["life"] = node.life

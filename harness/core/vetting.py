@@ -53,5 +53,7 @@ def positions(raw: Any) -> dict[int, int]:
 def attach(raw: Any, tree: Tree) -> dict[str, Any]:
     """The body of an ATTACH."""
     _edges(raw["below"], tree)
-    known: Mapping[str, Any] = {name: int(raw[name]) for name in ("inc", "lost", "control")}
-    return {"life": 0, **raw, **known, "ranks": RankSet.decode(raw["ranks"]), "streams": marks(raw["streams"], 5)}
+    raw = {"life": 0, "generation": 0, "root": 0, "trail": 0, "log": 0, **raw}
+    numbers = ("inc", "lost", "control", "generation", "root", "trail", "log")
+    known: Mapping[str, Any] = {name: int(raw[name]) for name in numbers}
+    return {**raw, **known, "ranks": RankSet.decode(raw["ranks"]), "streams": marks(raw["streams"], 5)}

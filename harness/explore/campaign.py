@@ -122,6 +122,12 @@ def _reachable(path: str, space: Space) -> bool:
         return False
     if path.startswith("replay") and not ("replay" in space.recoveries or "round-trip" in space.workloads):
         return False
+    if path in ("standby-took-over", "took-over-within-a-wave"):
+        return space.standbys > 0 and bool(kinds & {"crash", "restart", "host-loss"})
+    if path == "front-end-fenced":
+        return space.standbys > 0 and "hang" in kinds
+    if path == "went-on-alone":
+        return space.standbys > 0 and bool(kinds & {"crash", "host-loss"})
     if path.startswith("restarted"):
         return "restart" in kinds
     if path == "partition-healed":

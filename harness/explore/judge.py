@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.core.tree import Tree
 from harness.explore.paths import paths_taken
 from harness.explore.space import Tables, toml_text
 from harness.registry import Registry
@@ -75,6 +76,18 @@ def _run(deployment: SimDeployment, trial: TrialPlan, heal_s: float) -> tuple[li
     return events, [*invariants.violations, *invariants.at_the_end(events, heal_s)]
 
 
+def _no_root(events: Sequence[Mapping[str, Any]], tree: Tree) -> bool:
+    """Whether the run ended early since nobody was left to be its root: faults struck the front-end and the standby, if there
+    is one; or either of them and so many nodes that there were no votes for the other; or the front-end before it had one."""
+    if any(e["kind"] == "finished" and e["ok"] for e in events):
+        return False
+    struck = {int(n) for e in events if e["kind"] == "fault" for n in (e["node"], *e.get("nodes", ()))}
+    lost_s = min((float(e["t_s"]) for e in events if e["kind"] == "fault" and e["node"] == 0), default=0.0)
+    there = any(e["kind"] == "attached" and e["node"] == tree.standby and e["t_s"] < lost_s for e in events)
+    roots = {0} if tree.standby < 0 else {0, tree.standby}
+    return roots <= struck or (0 in struck and not there) or (bool(roots & struck) and 2 * len(struck) >= len(tree.nodes))
+
+
 def _judged(
     deployment: SimDeployment, trial: TrialPlan, events: Sequence[Mapping[str, Any]], registry: Registry
 ) -> list[tuple[str, str]]:
@@ -90,8 +103,8 @@ def _judged(
         expect = trial.expect.recovery or "exact"
         check = plain_check(trial.workload.check(record, trial.context, expect))
         found = {**plan, "outcome": "measured", "reason": "", "check": check, "record_notes": list(missing)}
-        if any(i["node"] == 0 for i in plan["injections"]):
-            return []  # a front-end that was struck may end the run
+        if _no_root(events, trial.tree):
+            return []
         dead = {rank for e in events if e["kind"] == "dead" for rank in e["ranks"]}
         if len(dead) == len(trial.tree.back_ends):
             return []  # nobody was left: a typed error is the right answer

@@ -3,6 +3,7 @@ not test it, and fails."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from harness.core.tree import Tree
 
 Event = Mapping[str, Any]
+#: So soon after the take-over, what is sent again is sent again for it.
+_AT_ONCE_S = 0.1
 
 #: Name to what it means.
 PATHS: Mapping[str, str] = {
@@ -34,6 +37,10 @@ PATHS: Mapping[str, str] = {
     "back-end-lost": "a back-end was declared dead",
     "front-end-child-lost": "the front-end itself lost a child",
     "partition-healed": "a partition healed while the workload ran",
+    "standby-took-over": "the front-end was lost, and its standby went on",
+    "took-over-within-a-wave": "it had waves sent again that the front-end had not delivered",
+    "front-end-fenced": "a front-end that its standby had replaced came back and was refused",
+    "went-on-alone": "the standby was lost, and the nodes voted for the front-end alone",
 }
 
 
@@ -55,6 +62,7 @@ class _Walk:
         self.started: Counter[int] = Counter()
         self.partitions: set[int] = set()
         self.finished = False
+        self.took_over_s = -math.inf
 
     def over(self, events: Sequence[Event]) -> Counter[str]:
         steps: Mapping[str, Callable[[Event], None]] = {
@@ -67,8 +75,10 @@ class _Walk:
             "attached": self._attached,
             "rejoined": lambda e: self._count("rejoined-in-grace"),
             "dead": self._dead,
-            "fenced": lambda e: self._count("zombie-fenced"),
-            "replayed": lambda e: self._count("replay"),
+            "fenced": lambda e: self._count("zombie-fenced" if e["node"] else "front-end-fenced"),
+            "took-over": self._took_over,
+            "alone": lambda e: self._count("went-on-alone"),
+            "replayed": self._replayed,
             "rewound": self._rewound,
             "composed": lambda e: self._count("composed"),
             "decomposed": lambda e: self._count("decomposed"),
@@ -120,6 +130,15 @@ class _Walk:
     def _attached(self, e: Event) -> None:
         if self.started[e["node"]] > 1:
             self._count("restarted-taken-in")
+
+    def _took_over(self, e: Event) -> None:
+        self._count("standby-took-over")
+        self.took_over_s = float(e["t_s"])
+
+    def _replayed(self, e: Event) -> None:
+        self._count("replay")
+        if float(e["t_s"]) - self.took_over_s < _AT_ONCE_S:
+            self._count("took-over-within-a-wave")
 
     def _dead(self, e: Event) -> None:
         self._count("declared-dead")

@@ -159,6 +159,8 @@ def _plainer(tables: Tables) -> Iterator[Tables]:
         new = copy.deepcopy(tables)
         del new["node"]["adopters"]
         yield new
+    if "standby" in _case(tables):
+        yield {**tables, "case": [{k: v for k, v in _case(tables).items() if k != "standby"}]}
     for key in [k for k in tables["testbed"] if k not in ("kind", "hosts")]:
         new = copy.deepcopy(tables)
         del new["testbed"][key]

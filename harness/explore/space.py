@@ -36,7 +36,8 @@ class Space:
     most. fault_kinds: what they are; `restart` is a crash after which another process takes the place. waves: of a stream, at
     most. streams: at most so many in a `mixed` load. spread_s: faults strike within so many seconds, of which most scenarios
     use a part. at_events: some strike between two given events. heal_s: how long after the last fault the front-end may still
-    suspect somebody. adopters: policies of adoption to choose from.
+    suspect somebody. adopters: policies of adoption to choose from. standbys: how often there is a standby, where
+    the tree has room for one (a probability); then faults strike the front-end, too.
     """
 
     depth: int = 6
@@ -52,6 +53,7 @@ class Space:
     at_events: bool = True
     heal_s: float = 30.0
     adopters: tuple[str, ...] = ADOPTERS
+    standbys: float = 0.2
 
     def __post_init__(self) -> None:
         for name, most in (("depth", 6), ("fanout", 32), ("nodes", 100_000), ("waves", 1_000_000), ("streams", 64)):
@@ -69,6 +71,8 @@ class Space:
                 raise ValueError(f"{name} is empty; there are {', '.join(known)}")
         if self.faults and not self.fault_kinds:
             raise ValueError(f"fault_kinds is empty; there are {', '.join(FAULTS)}, or say faults = 0")
+        if not 0 <= self.standbys <= 1:
+            raise ValueError(f"standbys = {self.standbys} must be between 0 and 1")
         if self.spread_s <= 0 or self.heal_s <= 0:
             raise ValueError("spread_s and heal_s must be positive")
 
@@ -80,6 +84,7 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
     case: Tables = {"name": f"seed {seed}", "topology": {"kind": "generic", "spec": spec}}
     case |= _load(rng, space, random.Random(f"recovery {seed}"))
     faults = _faults(rng, space, tree)
+    faults = [*_front_end_lost(seed, space, tree, case), *faults][: space.faults]
     if faults:
         case["fault"] = faults
     testbed = _testbed(rng)
@@ -201,6 +206,30 @@ def _faults(rng: random.Random, space: Space, tree: Tree) -> list[Tables]:
         fault = _kind(rng, rng.choice(space.fault_kinds))
         fault["target"] = ", ".join(f"node:{n}" for n in sorted(nodes))
         found.append(fault | _when(rng, space, spread, fault))
+    return found
+
+
+#: What may happen to a front-end that has a standby.
+_TO_FRONT_END = ("crash", "restart", "host-loss", "hang", "cut", "partition", "slow", "refuse")
+
+
+def _front_end_lost(seed: int, space: Space, tree: Tree, case: Tables) -> list[Tables]:
+    """Perhaps a standby, which the case gets, and what strikes the front-end then. It has numbers of its own, so that a seed
+    is what it was otherwise."""
+    rng = random.Random(seed * 7919 + 13)
+    fit = [n.id for n in tree.communication if n.depth == 1]
+    decomposed = case.get("recovery") == "decompose" or set(space.recoveries) == {"decompose"}
+    if not fit or decomposed or rng.random() >= space.standbys:
+        return []
+    case["standby"] = f"node:{rng.choice(fit)}"
+    found: list[Tables] = []
+    kinds = [k for k in space.fault_kinds if k in _TO_FRONT_END] if space.faults else []
+    for target in ("node:0", "node:0", case["standby"]):
+        if kinds and rng.random() < (0.15 if found else 0.8):
+            fault = _kind(rng, rng.choice(kinds))
+            if target == "node:0":
+                fault |= {key: value for key, value in (("links", "all"), ("side", "rest")) if key in fault}
+            found.append(fault | {"target": target} | _when(rng, space, rng.choice([0.05, 0.3, space.spread_s]), fault))
     return found
 
 

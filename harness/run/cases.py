@@ -19,6 +19,7 @@ from harness.core.tree import Tree
 from harness.registry import Category, Chosen, Mistakes, Registry
 from harness.registry.mistakes import asked
 from harness.run.axes import Axes, Choice, merged
+from harness.run.standbys import with_standby
 from harness.run.suite import CaseFile
 from harness.run.tables import CASE_KEYS, DEFAULT_EXPECTED, Deadline, Expect, FaultEntry, Quorum, TimeOut
 
@@ -117,6 +118,9 @@ class CaseBuilder:
         filters = self._filters(point["workload"], chosen)
         sync, accept = point["sync"].value.value, point["accept"].value.value
         if tree is None or filters is None:
+            return None
+        tree = with_standby(tree, point["standby"], self._mistakes)
+        if tree is None:
             return None
         recovery = self._recovery(point["recovery"], sync.sync, filters)
         faults = tuple(choice.value for key, choice in point.items() if key.startswith("fault["))

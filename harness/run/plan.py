@@ -22,12 +22,13 @@ from harness.api.transport import Transport
 from harness.api.workload import TrialContext, Workload
 from harness.core.filters import DownFilter, Filter, Items
 from harness.core.settings import NodeSettings
-from harness.core.spec import Accept, Recovery, Sync
+from harness.core.spec import DECOMPOSED_WITH_STANDBY, Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Chosen, Mistakes, Registry, plain
 from harness.registry.mistakes import asked
 from harness.run.adopters import try_adopters
 from harness.run.cases import Case, expand, placed
+from harness.run.standbys import lacks_hooks
 from harness.run.suite import read_suite
 from harness.run.tables import Expect, SuiteTable
 
@@ -104,7 +105,7 @@ class TrialPlan:
             "axes": dict(case.axes),
             "index": self.index,
             "seed": self.seed,
-            "tree": {"parents": [n.parent for n in self.tree.nodes], "hosts": [n.host for n in self.tree.nodes]},
+            "tree": _tree_json(self.tree),
             "topology": case.topology.table,
             "transport": case.transport.table,
             "workload": case.workload.table,
@@ -283,7 +284,12 @@ def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> boo
     """Let the workload see the tree: some of its mistakes show only there. Whether it found none."""
     path, before = f"{case.path}.workload", len(mistakes)
     try:
-        asked(partial(case.workload.value.front_end, context), path, mistakes)
+        app = asked(partial(case.workload.value.front_end, context), path, mistakes)
+        if case.tree.standby >= 0 and lacks_hooks(app):
+            what = f"'{case.workload.kind}' cannot go on at a standby: its front-end hands no state over"
+            mistakes.add(f"{case.path}.standby", what, "use reduce-stream, round-trip or mixed, or leave it out")
+        if case.tree.standby >= 0 and context.recovery is Recovery.DECOMPOSE:
+            mistakes.add(f"{case.path}.standby", DECOMPOSED_WITH_STANDBY)
     except UsageError as error:
         for line in error.mistakes:
             mistakes.add(*placed(line, case.path, path, case.workload))
@@ -317,7 +323,8 @@ def _lift(filter_: Filter, items: Items, workload: str) -> None:
 
 def tree_of(trial: Mapping[str, Any]) -> Tree:
     """The placed tree of a trial's plain form."""
-    return Tree.from_parents(trial["tree"]["parents"]).placed(trial["tree"]["hosts"])
+    tree = Tree.from_parents(trial["tree"]["parents"]).placed(trial["tree"]["hosts"])
+    return tree.with_standby(trial["tree"]["standby"]) if "standby" in trial["tree"] else tree
 
 
 def context_of(trial: Mapping[str, Any]) -> TrialContext:
@@ -354,6 +361,11 @@ def place(tree: Tree, hosts: int) -> Tree:
     for position, node_id in enumerate(order):
         where[node_id] = position * hosts // len(order)
     return tree.placed(where)
+
+
+def _tree_json(tree: Tree) -> dict[str, Any]:
+    standby = {"standby": tree.standby} if tree.standby >= 0 else {}
+    return {"parents": [n.parent for n in tree.nodes], "hosts": [n.host for n in tree.nodes], **standby}
 
 
 def _fault_json(fault: Chosen[Any], target: str, trigger: Any) -> dict[str, Any]:

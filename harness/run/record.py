@@ -177,7 +177,10 @@ def load_trial(
 
 
 def _ended_in_order(events: Iterable[Mapping[str, Any]]) -> bool:
-    return any(e["kind"] == "node-exited" and e.get("node") == 0 and e.get("status") == 0 for e in events)
+    """Whether the front-end, or the standby that took its place, did."""
+    told = list(events)
+    root = next((e.get("node", 0) for e in reversed(told) if e["kind"] == "finished"), 0)
+    return any(e["kind"] == "node-exited" and e.get("node") == root and e.get("status") == 0 for e in told)
 
 
 def _sort_in(found: dict[str, Any], entry: Mapping[str, Any]) -> None:

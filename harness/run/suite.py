@@ -18,6 +18,7 @@ from harness.registry import Category, Chosen, Mistakes, Registry
 from harness.registry.construct import INVALID, choose_class, construct, convert, fields_of, kind_name, lists_of, meaning
 from harness.registry.mistakes import described, nearest
 from harness.run.axes import Choice, spread, spread_table
+from harness.run.standbys import no_standbys
 from harness.run.tables import (
     ACCEPTS,
     CASE_DEFAULTS,
@@ -91,6 +92,8 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
         _no_private_memory(testbed, cases, mistakes)
     if testbed is not None and getattr(testbed.value, "virtual", False):
         _nothing_real(testbed, cases, mistakes)
+    elif testbed is not None:
+        no_standbys(testbed.kind, [c for case in cases for c in case.columns.get("standby", [])], mistakes)
     return SuiteFile(path, text, head, testbed, settings, cases, adopters)
 
 
@@ -204,6 +207,8 @@ class CaseReader:
     def _column(self, key: str, raw: Any, path: str) -> list[Choice[Any]]:
         if key == "recovery":
             return self._scalars(raw, RecoveryChoice, path, key)
+        if key == "standby":
+            return self._scalars(raw, str, path, key)
         if key == "deadline_s":
             found = self._scalars(raw, float, path, key)
             for choice in found:

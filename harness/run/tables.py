@@ -25,6 +25,7 @@ CASE_KEYS = (
     "sync",
     "accept",
     "deadline_s",
+    "standby",
     "fault",
     "expect",
 )
@@ -36,6 +37,7 @@ CASE_DEFAULTS: Mapping[str, str | float] = {
     "sync": "wait-for-all",
     "accept": "complete",
     "deadline_s": 30.0,
+    "standby": "",
 }
 #: The keys of a [[case.fault]], beside those of the fault's kind.
 FAULT_KEYS = ("kind", "target", "at_s", "at_wave", "moment", "at_event")

@@ -24,6 +24,7 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "memory-within-credit": "a node holds no more of a stream than the windows allow",
     "fenced": "the front-end has nobody below it whom it has declared dead",
     "no-busy-loop": "a node that wakes itself has something to do",
+    "one-root": "the standby takes over, or the front-end goes on alone, never both",
     "every-request-ends": "the workload ends, and every request of it",
     "everything-ends": "once the tree has closed, no process is left",
     "heals": "once faults have stopped, the front-end suspects nobody for longer than the bound",
@@ -68,7 +69,7 @@ class Invariants:
 
     def _family(self, node: Node) -> None:
         parent = node.parent
-        if parent is not None and self._world.tree.nodes[parent.node].depth >= node.me.depth:
+        if parent is not None and node.tree.nodes[parent.node].depth >= node.me.depth:
             self._wrong("no-cycles", node.id, f"node {node.id} has node {parent.node} as its parent, which is not above it")
         if len(node.children) > 1:
             ids = [child.node for child in node.children.values()]
@@ -99,6 +100,8 @@ class Invariants:
         stuck = [n for n in (*left, *forced) if n not in frozen]
         if stuck and not _front_end_struck(events):
             found.append(("everything-ends", f"nodes {sorted(set(stuck))} had not ended by themselves"))
+        if {"took-over", "alone"} <= {e["kind"] for e in events}:
+            found.append(("one-root", "the standby took over, and the front-end went on alone"))
         found += _heals(events, heal_s)
         found += self._agreement()
         told = compare(events)
@@ -108,7 +111,8 @@ class Invariants:
 
     def _agreement(self) -> list[tuple[str, str]]:
         """Whoever has heard all orders of the front-end names the same nodes as dead."""
-        front = self._world.seats[0].node
+        roots = [s.node for s in self._world.seats if isinstance(s.node, FrontEnd) and s.node.in_charge]
+        front = next((node for node in roots if node.id), roots[0])
         for seat in self._world.seats[1:]:
             node = seat.node
             if node.closing and node.control.last == front.control.last and node.dead != front.dead:
@@ -117,7 +121,8 @@ class Invariants:
 
 
 def _front_end_struck(events: Sequence[Mapping[str, Any]]) -> bool:
-    return any(e["kind"] == "fault" and e["node"] == 0 for e in events)
+    over = any(e["kind"] == "took-over" for e in events)
+    return not over and any(e["kind"] == "fault" and e["node"] == 0 for e in events)
 
 
 def _heals(events: Sequence[Mapping[str, Any]], heal_s: float) -> list[tuple[str, str]]:
@@ -129,6 +134,9 @@ def _heals(events: Sequence[Mapping[str, Any]], heal_s: float) -> list[tuple[str
             last = float(e["t_s"])
         elif e["kind"] == "suspect":
             since.setdefault(int(e["member"]), float(e["t_s"]))
+        elif e["kind"] == "took-over":  # whom it suspects itself, it says
+            since.clear()
+            last = float(e["t_s"])
         elif e["kind"] in ("dead", "rejoined"):
             begun = since.pop(int(e["member"]), None)
             if begun is not None and float(e["t_s"]) - max(begun, last) > heal_s:

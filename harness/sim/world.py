@@ -199,6 +199,10 @@ class World(Network):
     def _drain(self, seat: Seat) -> None:
         """Carry out what a node asked for, and see when it wants to be woken."""
         node = seat.node
+        if node.out.successor is not None:
+            node = seat.node = node.out.successor
+            node.out.successor = None
+            seat.due = 0.0
         if self.watch is not None:
             self.watch(seat)
         out = node.out

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from harness.api.testbed import DeploymentSpec
+from harness.core.apps import ResumableApp
 from harness.core.backend import BackEnd
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
+from harness.core.standby import Standby
 from harness.core.tree import Role
 
 
@@ -26,4 +30,7 @@ def _node(spec: DeploymentSpec, node: int, now: float) -> Node:
     if me.rank is not None:
         back = spec.workload.back_end(spec.context, me.rank)
         return BackEnd(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, back, now)
+    if me.id == spec.tree.standby:
+        app = cast(ResumableApp, spec.workload.front_end(spec.context))
+        return Standby(spec.tree, spec.settings, spec.filters, spec.down_filters, app, now)
     return Node(me.id, spec.tree, spec.settings, spec.filters, spec.down_filters, now)

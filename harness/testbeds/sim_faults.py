@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from harness.api.fault import Action, Injection
+from harness.core.frontend import FrontEnd
 from harness.sim import acts
 from harness.sim.seats import Seat
 from harness.sim.world import World
@@ -78,7 +79,7 @@ class SimFaults:
             self._tell({**where, "kind": "note", "name": "fault-missed", "fields": missed})
             return
         self.done += 1
-        self._tell(where | fault_event(injection))
+        self._tell(where | fault_event(injection, self._root()))
         effect, undo = self._act(injection)
         self._tell({**where, "kind": "fault-confirmed", "fault": injection.fault, "effect": effect})
         if undo is not None:
@@ -86,6 +87,12 @@ class SimFaults:
             self._undo[number] = injection, undo
             if injection.undo_after_s is not None:
                 self._world.at(self._world.now + injection.undo_after_s, self._take_back, number)
+
+    def _root(self) -> int:
+        """The front-end, or the standby that takes its place."""
+        standby = self._world.tree.standby
+        node = self._world.seats[standby].node if standby >= 0 else None
+        return standby if isinstance(node, FrontEnd) else 0
 
     def _possible(self, i: Injection) -> bool:
         """Whether there is something to strike."""

@@ -60,7 +60,7 @@ class Traps:
         return any(s.next >= wave * s.units.per_wave for s in streams)
 
 
-def fault_event(injection: Injection) -> dict[str, Any]:
+def fault_event(injection: Injection, root: int = 0) -> dict[str, Any]:
     """What the journal is told when an injection strikes. Where several nodes are struck, or others than the one that it is
     named by, they are listed: of a partition, those that are cut off from the front-end."""
     t = injection.trigger
@@ -71,7 +71,7 @@ def fault_event(injection: Injection) -> dict[str, Any]:
     else:
         trigger = f"wave {t.at_wave}" if t.at_event is None else f"event {t.at_event}"
     side = (injection.node, *injection.others)
-    struck = injection.peers if 0 in side and injection.peers else side
+    struck = injection.peers if root in side and injection.peers else side
     return {
         "kind": "fault",
         "fault": injection.fault,

@@ -25,12 +25,14 @@ TOLD = 10
 @dataclass(frozen=True)
 class Rules:
     """What this trial promises. once: every wave comes out once and in order. no_gaps: none is left out. everybody: no live
-    rank is ever missing. pieces: a wave may come out in several results, each with other ranks (nobody waits for all)."""
+    rank is ever missing. pieces: a wave may come out in several results, each with other ranks (nobody waits for all). final:
+    once a wave lacks a rank that is dead, all later ones do; where single waves are lost, one may lack who is in the next."""
 
     once: bool = True
     no_gaps: bool = True
     everybody: bool = True
     pieces: bool = False
+    final: bool = True
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _names(
         return members - union(used.values())
     counts["degraded"] += int(waves[degraded].sum())
     for rank, when in died.items():
-        if rank in back or rank not in named or not rules.no_gaps:  # where waves are lost, one may lack who is in the next
+        if rank in back or rank not in named or not rules.final:
             continue
         risen = np.flatnonzero(_risen(rows, rank, named[rank], used))
         if len(risen):

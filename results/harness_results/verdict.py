@@ -64,6 +64,7 @@ def rules_of(trial: Mapping[str, Any]) -> Rules:
         no_gaps=expect == "exact" and waits,
         everybody=expect == "exact" and waits and complete,
         pieces=not waits,
+        final=trial.get("recovery") not in ("resume", "decompose"),
     )
 
 
@@ -140,7 +141,10 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
 
 
 def _front_end_ended(record: TrialRecord, found: Findings) -> str:
-    """What a planned fault did to the front-end for good, which leaves nothing to be judged; empty where none did."""
+    """What a planned fault did to the front-end for good, which leaves nothing to be judged; empty where none did, or a
+    standby went on, or the workload ended well all the same."""
+    if record.of_kind("took-over") or any(e.get("ok") for e in record.of_kind("finished")):
+        return ""
     end_s = min((float(e["t_s"]) for e in _bad_ends(record)), default=-math.inf)
     done = [(f.truth.done_s, f.truth) for f in found.faults if f.truth.node == 0 and f.truth.done_s is not None]
     for done_s, truth in sorted(done, key=lambda d: d[0]):

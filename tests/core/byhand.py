@@ -15,7 +15,9 @@ from harness.core.ranks import RankSet
 from harness.core.spec import StreamSpec
 from harness.core.tree import Tree
 
-KINDS = ("DATA", "DOWN", "CREDIT", "REWIND", "ATTACH", "WELCOME", "REFUSE", "PING", "STATE", "DACK", "NOTICE", "BYE", "SKIP")
+_BOTH = ("DACK", "PING", "BYE")
+_UP = ("DATA", "STATE", "SKIP", "ATTACH", "NOTICE", "KEPT", "VOTE")
+KINDS = (*_BOTH, *_UP, "DOWN", "CREDIT", "REWIND", "WELCOME", "REFUSE", "LOG")
 NAMES = {getattr(frames, k): k for k in KINDS}
 
 
@@ -34,7 +36,8 @@ def take_apart(raw: memoryview) -> Frame:
     """What a frame holds."""
     head = frames.parse_header(raw)
     body: Any = bytes(raw[frames.HEADER_SIZE + head[7] :])
-    if NAMES[head[1]] in ("ATTACH", "WELCOME", "REFUSE", "NOTICE") or (NAMES[head[1]] == "DOWN" and body and not head[3]):
+    objects = ("ATTACH", "WELCOME", "REFUSE", "NOTICE", "VOTE", "LOG")
+    if NAMES[head[1]] in objects or (NAMES[head[1]] == "DOWN" and body and not head[3]):
         body = msgpack.unpackb(body, strict_map_key=False)
     return Frame(NAMES[head[1]], head[3], head[4], head[5], head[6], body)
 

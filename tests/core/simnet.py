@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.core import actions
-from harness.core.apps import BackEndApp, FrontEndApp
+from harness.core.apps import BackEndApp, FrontEndApp, ResumableApp
 from harness.core.backend import BackEnd
 from harness.core.filters import DownFilter, Filter
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
 from harness.core.settings import NodeSettings
+from harness.core.standby import Standby
 from harness.core.tree import Tree
 
 #: A node that its own timers wake so often in a row, without anything else happening to it, is in a busy loop.
@@ -58,6 +59,7 @@ class SimNet:
         seed: int,
         latency_s: float = 0.001,
         rng: random.Random | None = None,
+        heir: ResumableApp | None = None,
     ) -> None:
         self.rng = rng or random.Random(seed)
         self.now = 0.0
@@ -83,6 +85,8 @@ class SimNet:
                 node: Node = FrontEnd(tree, settings, filters, down_filters, front, 0.0)
             elif n.rank is not None:
                 node = BackEnd(n.id, tree, settings, filters, down_filters, back(n.rank), 0.0)
+            elif n.id == tree.standby and heir is not None:
+                node = Standby(tree, settings, filters, down_filters, heir, 0.0)
             else:
                 node = Node(n.id, tree, settings, filters, down_filters, 0.0)
             self.nodes[n.id] = node
@@ -96,12 +100,18 @@ class SimNet:
         heapq.heappush(self.heap, (when, self.count, what))
 
     def run(self, until: float) -> None:
-        while self.heap and 0 not in self.exits and 0 not in self.crashed:
+        while self.heap and not self.over:
             when, _, what = heapq.heappop(self.heap)
             if when > until:
                 break
             self.now = when
             what()
+
+    @property
+    def over(self) -> bool:
+        """Whether the front-end has ended, and no standby goes on."""
+        gone = self.crashed | self.exits.keys()
+        return 0 in gone and (self.tree.standby < 0 or self.tree.standby in gone)
 
     def run_out(self, until: float) -> None:
         """Go on after the front-end's end, until every node that lives has ended, or `until`."""
@@ -220,6 +230,9 @@ class SimNet:
         self._drain(node)
 
     def _drain(self, node: Node) -> None:
+        if node.out.successor is not None:
+            node = self.nodes[node.id] = node.out.successor
+            node.out.successor = None
         if self.on_node is not None:
             self.on_node(node)
         todo, node.out.actions = node.out.actions, []

@@ -189,7 +189,7 @@ META = struct.pack("<4sBxH", b"<i8\0", 0, 1) + RankSet.of([0]).encoded
         (header()[:-1], "shorter than its header"),
         (header(version=2), "version 2"),
         (header(0), "unknown frame kind 0"),
-        (header(14), "unknown frame kind 14"),
+        (header(17), "unknown frame kind 17"),
         (header(lie=1), "announces"),
         (header(meta=META, count=0), "without units"),
         (header(meta=META, body=b"x" * 7), "do not fill 7"),

@@ -16,6 +16,7 @@ import transcript_basics
 import transcript_decompose
 import transcript_moves
 import transcript_results
+import transcript_standby
 import transcript_windows
 from loads import fault_in
 from small import Rig
@@ -31,6 +32,7 @@ MODULES = (
     transcript_windows,
     transcript_moves,
     transcript_decompose,
+    transcript_standby,
 )
 
 
@@ -52,7 +54,8 @@ def test_transcript(name: str, request: pytest.FixtureRequest) -> None:
     run, written = make()
     if 0 not in run.net.exits:
         run.run(20.0)
-    assert run.net.exits[0][0] == 0
+    over = run.events("took-over")
+    assert run.net.exits[over[0]["node"] if over else 0][0] == 0
     assert wrong_values(run) == []
     story = " ".join((make.__doc__ or "").split())
     tree = ", ".join(f"{n.id} below {n.parent}" for n in run.net.tree.nodes[1:])

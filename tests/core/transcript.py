@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 from byhand import Frame, take_apart
 from small import Back, Rig
 
@@ -15,7 +16,7 @@ from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 
 #: Fields of events that would only repeat the line, or are long.
-_LEFT_OUT = {"tree", "took_s", "kind", "order"}
+_LEFT_OUT = {"tree", "took_s", "kind", "order", "told", "t_s"}
 _FAULTS = {"fault", "cut", "hold", "stall"}
 
 
@@ -55,6 +56,7 @@ class Written:
         self.whole = whole
         self.messages = messages
         self.several = several
+        self.ready = False
         self.faults = self.came = 0
         self.given: dict[int, int] = {}
         run.net.on_send = self._send
@@ -67,7 +69,8 @@ class Written:
         """Called before what a node has answered is carried out."""
         self._faults()
         for e in node.out.events:
-            if e["kind"] == "tree-ready" and not self.whole:
+            if e["kind"] == "tree-ready" and not self.whole and not self.ready:
+                self.ready = True
                 self.lines.clear()
             fields = " ".join(f"{k}={v}" for k, v in e.items() if k not in _LEFT_OUT)
             self._line(f"node {node.id}: {e['kind']} {fields}")
@@ -141,9 +144,10 @@ def describe(f: Frame, raw: memoryview) -> str:
     if f.kind == "ATTACH":
         b = f.body
         lost = f", lost node {b['lost']}" if b["lost"] >= 0 else ""
+        of = f", generation {b['generation']} of node {b['root']}, log {b['log']}" if "generation" in b else ""
         return (
             f"{text} ranks {RankSet.decode(b['ranks'])}, incarnation {b['inc']}{lost}, below {_edges(b['below'])}, "
-            f"orders {b['control']}, streams {b['streams']}"
+            f"orders {b['control']}, streams {b['streams']}{of}"
         )
     if f.kind == "WELCOME":
         return f"{text} streams {f.body['streams']}"
@@ -151,7 +155,20 @@ def describe(f: Frame, raw: memoryview) -> str:
         return f"{text} {f.body['reason']}"
     if f.kind == "NOTICE":
         return f"{text} {'; '.join(map(_news, f.body['notices']))}; ranks below {RankSet.decode(f.body['ranks'])}"
+    if f.kind == "LOG":
+        return f"{text} entry {f.first}: {_entry(f.body)}"
+    if f.kind == "KEPT":
+        return f"{text} entry {f.first}"
+    if f.kind == "VOTE":
+        return f"{text} for node {f.body['root']}: nodes {f.body['nodes']}"
     return text.rstrip()
+
+
+def _entry(e: dict[str, Any]) -> str:
+    parts = [f"order {msgpack.unpackb(o)['op']}" for o in e["orders"]]
+    parts += [f"message {n} of stream {i}" for i, n, _, _ in e["messages"]]
+    parts += [f"stream {i} delivered below {m[0]}" for i, m in e["marks"].items()]
+    return ", ".join([*parts, *(t["kind"] for t in e["tells"])])
 
 
 def _ranges(raw: memoryview) -> int:
@@ -165,6 +182,7 @@ def _message(f: Frame, raw: memoryview) -> str:
         return f"stream {f.stream} message {f.first}{whom}: {f.body.decode() or 'a place-holder'}"
     order = dict(f.body)
     rest = {"open": f"stream {order.get('id')}", "close": f"stream {order.get('id')}", "dead": f"nodes {order.get('nodes')}"}
+    rest["root"] = f"is node {order.get('node')}"
     return f"order {f.first}: {order['op']} {rest.get(order['op'], '')}".rstrip()
 
 

@@ -33,6 +33,20 @@ def test_a_scenario_is_a_suite_within_the_bounds(seed: int, depth: int, fanout: 
     assert len(tables["case"][0].get("fault", [])) <= 3
 
 
+def test_a_standby_changes_nothing_else_of_a_seed() -> None:
+    bare = Space(workloads=SPACE.workloads, standbys=0.0, faults=9)
+    full = Space(workloads=SPACE.workloads, standbys=1.0, faults=9)
+    struck = 0
+    for seed in range(60):
+        without, with_ = (scenario(space, "x", QUICK, seed)["case"][0] for space in (bare, full))
+        faults = with_.pop("fault", [])
+        own = without.pop("fault", [])
+        assert {k: v for k, v in with_.items() if k != "standby"} == without
+        assert faults[len(faults) - len(own) :] == own or len(faults) == 9
+        struck += any(f["target"] == "node:0" for f in faults)
+    assert struck > 20
+
+
 def test_a_seed_is_a_scenario() -> None:
     made = [toml_text(scenario(SPACE, "x", QUICK, seed)) for seed in (5, 5, 6)]
     assert made[0] == made[1] != made[2]
@@ -56,6 +70,7 @@ def test_seeds_reach_everything() -> None:
         ({"faults": -1}, "faults = -1 must be between 0 and 100"),
         ({"fault_kinds": ["crahs"]}, "'crahs' cannot be explored"),
         ({"workloads": []}, "workloads is empty"),
+        ({"standbys": 1.5}, "standbys = 1.5 must be between 0 and 1"),
         ({"dept": 3}, "did you mean 'depth'?"),
     ],
 )

@@ -23,7 +23,7 @@ LINK_MUTANTS = (
         "no-cycles",
         (
             Change("tree.py", "for depth in range(me.depth - 1, 0, -1):", "for depth in range(self.depth, 0, -1):"),
-            Change("node.py", " or self.tree.nodes[node].depth <= self.me.depth:", ":"),
+            Change("ballot.py", " or node.tree.nodes[child].depth <= node.me.depth:", ":"),
         ),
     ),
     mutant(
@@ -73,8 +73,8 @@ LINK_MUTANTS = (
         22,
         "failed",
         "frontend.py",
-        "not self.started and not self.membership.missing() and not",
-        "not self.started and not",
+        "not self.started and self.in_charge and not self.membership.missing() and not",
+        "not self.started and self.in_charge and not",
     ),
     mutant(
         "children-kept-in-vain",
@@ -162,8 +162,8 @@ LINK_MUTANTS = (
         "silent",
         17,
         "fenced",
-        "node.py",
-        '        if node in self.dead:\n            return "fenced: it was declared dead"\n',
+        "ballot.py",
+        '    if child in node.dead:\n        return "fenced: it was declared dead"\n',
         "",
     ),
     mutant(
@@ -172,9 +172,9 @@ LINK_MUTANTS = (
         "small",
         1939,
         "failed",
-        "node.py",
-        "if another and self.tree.nodes[node].rank is not None:",
-        "if another and self.tree.nodes[node].rank is None:",
+        "ballot.py",
+        'if body["life"] and node.tree.nodes[child].rank is not None:',
+        'if body["life"] and node.tree.nodes[child].rank is None:',
     ),
     mutant(
         "lost-child-awaited",

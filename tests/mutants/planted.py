@@ -16,6 +16,7 @@ start_timeout_s = 8.0
 #: Name to the [explore] of a quest: small trees, so that many seeds take little time.
 BOUNDS = {
     "small": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -25,6 +26,7 @@ faults = 4
 recoveries = ["replay", "compose", "resume"]
 """,
     "reduce": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -34,6 +36,7 @@ workloads = ["reduce-stream"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "crashes": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -45,6 +48,7 @@ fault_kinds = ["crash"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "cuts": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -56,6 +60,7 @@ fault_kinds = ["cut"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "mixed": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -67,6 +72,7 @@ fault_kinds = ["crash", "cut", "hang", "late"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "deep-mixed": """[explore]
+standbys = 0.0
 nodes = 16
 depth = 6
 fanout = 3
@@ -79,6 +85,7 @@ fault_kinds = ["crash", "cut"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "deep": """[explore]
+standbys = 0.0
 nodes = 20
 depth = 6
 fanout = 4
@@ -88,6 +95,7 @@ faults = 5
 recoveries = ["replay", "compose", "resume"]
 """,
     "silent": """[explore]
+standbys = 0.0
 nodes = 12
 depth = 4
 fanout = 4
@@ -98,6 +106,7 @@ fault_kinds = ["hang", "partition", "cut", "slow"]
 recoveries = ["replay", "compose", "resume"]
 """,
     "asked": """[explore]
+standbys = 0.0
 nodes = 14
 depth = 5
 fanout = 3
@@ -108,6 +117,7 @@ workloads = ["round-trip"]
 fault_kinds = ["cut", "slow", "hang", "crash"]
 """,
     "apart": """[explore]
+standbys = 0.0
 nodes = 14
 depth = 5
 fanout = 3
@@ -127,6 +137,15 @@ spread_s = 1.0
 workloads = ["reduce-stream"]
 recoveries = ["decompose"]
 fault_kinds = ["crash", "cut", "hang"]
+""",
+    "front-end": """[explore]
+nodes = 12
+depth = 4
+fanout = 4
+waves = 40
+streams = 3
+faults = 3
+standbys = 1.0
 """,
 }
 #: What finds a bug does not hang on who adopts whom.

@@ -236,7 +236,7 @@ STREAM_MUTANTS = (
         15,
         "failed",
         "results.py",
-        "        if self.front.membership.suspect_ranks:\n            return\n        d = self.down[stream]",
+        "        if self.front.membership.suspect_ranks or self.held_up:\n            return\n        d = self.down[stream]",
         "        d = self.down[stream]",
     ),
     mutant(

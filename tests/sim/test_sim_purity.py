@@ -49,7 +49,7 @@ with deployment(plan) as trial:
     while not any(e["kind"] == "finished" for e in events):
         events += trial.poll(0.2)
     events += trial.stop(10.0)
-waves = sum(len(s.observed) for s in samples_of(trial.world.seats[0]))
+waves = sum(len(s.observed) for s in samples_of(trial.world.seats[0].node))
 kinds = [e["kind"] for e in events]
 print(asked, waves, kinds.count("fault-confirmed"), kinds.count("fault-undone"), kinds.count("node-exited"), trial.clock())
 """

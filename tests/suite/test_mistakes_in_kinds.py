@@ -91,7 +91,7 @@ WRONG = {
         with_key("colour = 3"),
         [
             "case[0].colour: unknown key; known keys: accept, deadline_s, down_filter, expect, fault, filter, name, recovery, "
-            "sync, topology, transport, workload"
+            "standby, sync, topology, transport, workload"
         ],
     ),
     "a case without a name": (without('name = "c"'), ["case[0].name: is missing; name the case: reports are told apart by it"]),

@@ -84,9 +84,8 @@ class _StreamAudit:
         last = self.workload.waves or end
         self.counts["waves"] += end - length(gaps)
         composed = self.context.recovery is Recovery.COMPOSE
-        # Where all waves went down with a node, and were named, the state is what such a stream still promises.
-        stateful = composed or self.context.recovery is Recovery.DECOMPOSE
-        if not end and not (stateful and self._told_lost(0) >= last > 0):
+        # Where all waves were lost, and named, what else the stream promises is still to be judged.
+        if not end and not self._told_lost(0) >= last > 0:
             return [Violation("missing", f"{self.name}no wave was delivered")]
         found = self._order(rows) + self._flags(rows)
         if self._told_lost(end) < last:

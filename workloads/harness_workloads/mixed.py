@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.api.errors import UsageError
 from harness.api.records import Check, TrialRecord
 from harness.api.workload import BackEndApp, FrontEndApp, TrialContext
-from harness.core.spec import Accept, Recovery, Sync
+from harness.core.spec import DECOMPOSED_WITH_STANDBY, Accept, Recovery, Sync
 from harness_workloads.common import everybody
 from harness_workloads.mixed_back import MixedBackEnd
 from harness_workloads.mixed_front import BARRIER_FILTER, MixedFrontEnd
@@ -82,6 +82,8 @@ class Mixed:
     def plans(self, context: TrialContext) -> list[StreamPlan]:
         """The streams of the trial, in the order of their numbers."""
         ranks, allowed = everybody(context), self._choices()
+        if context.tree.standby >= 0:  # what the state of such a stream holds is not handed over
+            allowed = [c for c in allowed if c.recovery is not Recovery.DECOMPOSE]
         numbers = sorted(self.only) or range(self.streams)
         return [draw(context.seed, i, ranks, allowed, self.waves, self.messages, self.comes_and_goes) for i in numbers]
 
@@ -90,6 +92,8 @@ class Mixed:
         if context.sync is not Sync.DO_NOT_WAIT:
             what = f"sync: '{context.sync}' promises whole waves, which not all streams of mixed draw"
             raise UsageError(f"{what}; write sync = 'do-not-wait', the promise that all of them keep")
+        if context.tree.standby >= 0 and all(c.recovery is Recovery.DECOMPOSE for c in self._choices()):
+            raise UsageError(f"recovery_kinds: {DECOMPOSED_WITH_STANDBY}")
         if context.down_filter != "null":
             raise UsageError(f"down_filter: mixed compares messages byte by byte, so '{context.down_filter}' cannot be used")
         return MixedFrontEnd(self, context)

@@ -3,7 +3,7 @@ barrier."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.api.workload import TrialContext
 from harness.core.apps import FrontEndHandle
@@ -21,6 +21,7 @@ from harness.core.spec import (
 )
 from harness_workloads.common import FrontEndBase, everybody, note_error
 from harness_workloads.extents import extent_told
+from harness_workloads.handing_over import packed, unpacked
 from harness_workloads.mixed_plan import StreamPlan
 from harness_workloads.mixed_values import Contributions, state_told
 from harness_workloads.oracle import fingerprint
@@ -142,6 +143,50 @@ class MixedFrontEnd(FrontEndBase):
         if self.wrong > MOST_WRONG:
             fe.note("wrong", what="unexpected", stream=0, wave=0, text=f"and {self.wrong - MOST_WRONG} things more are wrong")
         fe.finish()
+
+    # -- a standby goes on -------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> bytes:
+        """See ResumableApp."""
+        courses = [
+            [c.stream, c.plan.index, c.since, c.next, c.sent, c.closed, c.over, c.told_closed] for c in self.courses.values()
+        ]
+        whole = {"began_s": self.began_s, "wrong": self.wrong, "barrier": self.barrier, "settled_s": self.settled_s}
+        return packed(courses=courses, finished=self.finished, **whole)
+
+    def vet(self, state: bytes) -> None:
+        """See ResumableApp."""
+        self._unpacked(state)
+
+    def _unpacked(self, state: bytes) -> dict[str, Any]:
+        maybe = type(None)
+        kinds: dict[str, Any] = {"barrier": (int, maybe), "settled_s": (float, maybe), "finished": bool}
+        found = unpacked(state, courses=list, began_s=float, wrong=int, **kinds)
+        known = {p.index for p in self.workload.plans(self.context)}
+        found["courses"] = [
+            (int(stream), int(index), float(since), int(next_), int(sent), bool(closed), bool(over), int(told))
+            for stream, index, since, next_, sent, closed, over, told in found["courses"]
+        ]
+        if not {index for _, index, *_ in found["courses"]} <= known:
+            raise ValueError("a state of streams that the workload does not have")
+        return found
+
+    def resume(self, fe: FrontEndHandle, state: bytes, shift_s: float) -> None:
+        """See ResumableApp."""
+        found = self._unpacked(state)
+        plans = {p.index: p for p in self.unopened}
+        self.began_s = found["began_s"] + shift_s
+        self.wrong, self.barrier, self.finished = found["wrong"], found["barrier"], found["finished"]
+        self.settled_s = found["settled_s"]
+        for stream, index, since, next_, sent, closed, over, told in found["courses"]:
+            plan = plans.pop(index)
+            made = Contributions(self.context.seed, plan, len(self.ranks))
+            c = self.courses[stream] = _Course(plan, stream, made, since + shift_s)
+            c.next, c.sent, c.closed, c.over, c.told_closed = next_, sent, closed, over, told
+        self.unopened = [p for p in self.unopened if p.index in plans]
+        for c in list(self.courses.values()):
+            if not c.closed and not self.finished:
+                self._talk(fe, c)
 
     # -- messages ----------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from harness.core.spec import Recovery, Result, StreamError, StreamSpec, Sync, W
 from harness_workloads.common import FOR_EVER, BackEndBase, FrontEndBase, everybody, note_error, stream_spec
 from harness_workloads.elements import Elements
 from harness_workloads.extents import extent_told
+from harness_workloads.handing_over import packed, unpacked
 from harness_workloads.oracle import ARITHMETIC, observe
 from harness_workloads.values import DTYPES, SMALL, Source, Values, value_bits
 
@@ -290,6 +291,36 @@ class _FrontEnd(FrontEndBase):
             self.waiting = {s for s in self.waiting if not self.reached[s] or not alive.issubset(self.reached[s])}
             if not self.waiting:
                 self._finish(fe)
+
+    def checkpoint(self) -> bytes:
+        """See ResumableApp."""
+        streams = [
+            [stream, elements.values.stream, stream in self.waiting, self.reached[stream].encoded]
+            for stream, elements in self.elements.items()
+        ]
+        ends = {"settling": self.settling, "heard": self.heard, "finished": self.finished, "ending": self.ending}
+        return packed(streams=streams, uneven=self.uneven, **ends)
+
+    def vet(self, state: bytes) -> None:
+        """See ResumableApp."""
+        self._unpacked(state)
+
+    def _unpacked(self, state: bytes) -> dict[str, Any]:
+        flags = {"settling": bool, "heard": bool, "finished": bool, "ending": bool}
+        found = unpacked(state, streams=list, uneven=int, **flags)
+        found["streams"] = [(int(s), int(index), bool(w), RankSet.decode(r)) for s, index, w, r in found["streams"]]
+        if any(not 0 <= index < self.workload.streams for _, index, _, _ in found["streams"]):
+            raise ValueError("a state of streams that the workload does not have")
+        return found
+
+    def resume(self, fe: FrontEndHandle, state: bytes, shift_s: float) -> None:
+        """See ResumableApp."""
+        found = self._unpacked(state)
+        self.settling, self.heard = found["settling"], found["heard"]
+        self.finished, self.ending, self.uneven = found["finished"], found["ending"], found["uneven"]
+        self.waiting = {stream for stream, _, waits, _ in found["streams"] if waits}
+        self.reached = {stream: ranks for stream, _, _, ranks in found["streams"]}
+        self.elements = {s: Elements(self.workload.values(self.context, index)) for s, index, _, _ in found["streams"]}
 
     def _finish(self, fe: FrontEndHandle) -> None:
         self.finished = True

@@ -16,6 +16,7 @@ from harness.core.ranks import RankSet
 from harness.core.spec import QuorumLost, Result, StreamError, StreamSpec
 from harness_workloads import common
 from harness_workloads.common import everybody, stream_spec
+from harness_workloads.handing_over import packed, unpacked
 from harness_workloads.oracle import Arithmetic, observe
 from harness_workloads.values import Array, Values, scrambled
 
@@ -154,6 +155,31 @@ class RoundTripFrontEnd:
         """The duration is over: no new requests."""
         self.over = True
         self._send(fe)
+
+    def checkpoint(self) -> bytes:
+        """See ResumableApp."""
+        count = {"index": self.index, "end": self.end, "sent": self.sent, "answered": self.answered}
+        return packed(over=self.over, stream=self.stream, sent_s=list(self.sent_s), **count)
+
+    def vet(self, state: bytes) -> None:
+        """See ResumableApp."""
+        self._unpacked(state)
+
+    def _unpacked(self, state: bytes) -> dict[str, Any]:
+        found = unpacked(state, over=bool, stream=int, sent_s=list, index=int, end=int, sent=int, answered=int)
+        if not 0 <= found["answered"] <= found["sent"] or found["index"] not in (0, 1):
+            raise ValueError("a state of requests that were answered and not sent")
+        found["sent_s"] = [float(t_s) for t_s in found["sent_s"]]
+        return found
+
+    def resume(self, fe: FrontEndHandle, state: bytes, shift_s: float) -> None:
+        """See ResumableApp. Requests that were sent are answered; what comes next is sent."""
+        found = self._unpacked(state)
+        self.over, self.stream, self.index, self.end = found["over"], found["stream"], found["index"], found["end"]
+        self.sent, self.answered, self.drawn = found["sent"], found["answered"], found["sent"]
+        self.sent_s = deque([t_s + shift_s for t_s in found["sent_s"]])
+        self.coming.clear()
+        self.values = self.values_of(self.index)
 
 
 class _Asked:
