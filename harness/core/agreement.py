@@ -27,8 +27,9 @@ def chained(digest: str, nodes: Iterable[int]) -> str:
 
 def view(node: Port) -> dict[str, Any]:
     """What a node tells of itself when it ends, plain values: how many orders it was told, how many of them were about deaths,
-    the digest of these, and whom it holds for dead (ranges of ids)."""
-    dead = [list(pair) for pair in RankSet.of(node.dead).ranges]
+    the digest of these, and whom it holds for dead (ranges of ids). A front-end that its standby has replaced is a matter of
+    votes, not of these orders, and is left out."""
+    dead = [list(pair) for pair in RankSet.of(n for n in node.dead if n).ranges]
     return {"heard": node.control.last, "orders": node.deaths, "digest": node.deaths_digest, "dead": dead}
 
 
@@ -80,13 +81,16 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             order_of.setdefault(int(e.get("order", 0)), []).append(member)
             by = int(e["node"])
     views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
-    own = views.get(by)
+    root = next((int(e["node"]) for e in reversed(events) if e["kind"] == "finished"), by)
+    if root:
+        views.pop(0, None)  # replaced: what it had decided alone has no effect, and it is fenced
+    own = views.get(root)
     if own is None:
         return None
     chain, dead = [""], [RankSet()]
     for nodes in (order_of[number] for number in sorted(order_of)):
         chain.append(chained(chain[-1], nodes))
-        dead.append(dead[-1] | RankSet.of(nodes))
+        dead.append(dead[-1] | RankSet.of(n for n in nodes if n))
     agreed: list[int] = []
     cut_off: list[int] = []
     disagreeing: dict[int, str] = {}

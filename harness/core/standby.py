@@ -116,6 +116,7 @@ class Heir(FrontEnd):
         self.links, self.children, self.strangers = old.links, old.children, old.strangers
         self.control, self.below = old.control, old.below
         self.dead, self.dead_ranks = old.dead, old.dead_ranks
+        self.deaths, self.deaths_digest = old.deaths, old.deaths_digest
         self.ballot = old.ballot
         self.ballot.node = self
         self.handlers[frames.VOTE] = self.ballot.on_vote

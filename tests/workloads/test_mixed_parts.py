@@ -48,7 +48,7 @@ def registry():
 
 
 def plans_of(workload: Mixed, ranks: int = 9, seed: int = 7) -> dict[int, Any]:
-    tree = SimpleNamespace(back_ends=[None] * ranks)
+    tree = SimpleNamespace(back_ends=[None] * ranks, standby=-1)
     return {p.index: p for p in workload.plans(SimpleNamespace(seed=seed, tree=tree))}
 
 
@@ -143,7 +143,7 @@ def back_end() -> tuple[MixedBackEnd, Handle, Any]:
     """Rank 1 with one stream open that has messages for it."""
     workload = Mixed(lazy=0.0, comes_and_goes=False, waves=9)
     for seed in range(1000):
-        context = SimpleNamespace(seed=seed, tree=SimpleNamespace(back_ends=[None] * 4))
+        context = SimpleNamespace(seed=seed, tree=SimpleNamespace(back_ends=[None] * 4, standby=-1))
         plan = workload.plans(context)[0]
         if len(plan.meant_for(1)) >= 3 and 1 in plan.spec.members and plan.spec.accept is Accept.COMPLETE:
             app, be = MixedBackEnd(workload, context, 1), Handle()
