@@ -87,6 +87,8 @@ class Membership:
         for n in self.below(node):
             # A back-end whose connection was reset has most likely ended; one that fell silent may just be out of reach.
             leaf = n == node and self.tree.nodes[n].rank is not None and not cause.startswith(SILENT)
+            if self.tree.standby >= 0 and self.tree.nodes[n].depth == 1:
+                leaf = False  # it asks the standby first
             if n not in self.suspects and n not in self.dead:
                 due = now + (s.leaf_grace_s if leaf else s.orphan_grace_s)
                 if self.offences.get(n, 0) >= _FORGIVEN:

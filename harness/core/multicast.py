@@ -25,7 +25,9 @@ class DownTable:
             last = report.get(i, [0, 0, 0, 0, 0])[3]
             if not self.listens(i, link):
                 continue
-            if link.conn not in self.up[i].inboxes and last < d.trimmed:  # no member below it needs what is gone
+            # No member below it needs what is gone: if it says that it has members who lack that, they are elsewhere since, and
+            # it has not noticed yet.
+            if self.node.tree.nodes[link.node].rank is None and last < d.trimmed:
                 self.node.out.send(link, self.node.now, frames.control_frame(frames.DACK, i, d.trimmed))
                 last = d.trimmed
             for m in d.after(last):
