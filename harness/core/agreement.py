@@ -80,7 +80,8 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             lost[member := int(e.get("member", e["node"]))] = float(e["t_s"])
             order_of.setdefault(int(e.get("order", 0)), []).append(member)
             by = int(e["node"])
-    views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
+    # Of several processes in one place, the last that heard anything: one that was turned away is no witness.
+    views = {int(e["node"]): e for e in events if e["kind"] == "view" and int(e["heard"])}
     root = next((int(e["node"]) for e in reversed(events) if e["kind"] == "finished"), by)
     if root:
         views.pop(0, None)  # replaced: what it had decided alone has no effect, and it is fenced
