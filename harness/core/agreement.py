@@ -82,7 +82,7 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             by = int(e["node"])
     # Of several processes in one place, the last that heard anything: one that was turned away is no witness.
     views = {int(e["node"]): e for e in events if e["kind"] == "view" and int(e["heard"])}
-    root = next((int(e["node"]) for e in reversed(events) if e["kind"] == "finished"), by)
+    root = next((int(e.get("node", 0)) for e in reversed(events) if e["kind"] == "finished"), by)
     if root:
         views.pop(0, None)  # replaced: what it had decided alone has no effect, and it is fenced
     own = views.get(root)
