@@ -80,13 +80,12 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             lost[member := int(e.get("member", e["node"]))] = float(e["t_s"])
             order_of.setdefault(int(e.get("order", 0)), []).append(member)
             by = int(e["node"])
-    # Of several processes in one place, the last that heard anything: one that was turned away is no witness.
-    views = {int(e["node"]): e for e in events if e["kind"] == "view" and int(e["heard"])}
+    views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
     root = next((int(e.get("node", 0)) for e in reversed(events) if e["kind"] == "finished"), by)
     if root:
         views.pop(0, None)  # replaced: what it had decided alone has no effect, and it is fenced
     own = views.get(root)
-    if own is None:
+    if own is None or (order_of and not int(own["heard"])):  # that is another process, which was turned away
         return None
     chain, dead = [""], [RankSet()]
     for nodes in (order_of[number] for number in sorted(order_of)):
