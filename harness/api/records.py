@@ -44,7 +44,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "fault": "fault, action, node, trigger, nodes (where there are several): a fault was done (ground truth)",
     "fault-confirmed": "fault, node, effect: what the agent saw afterwards (exited by signal 9, state T, ...)",
     "fault-undone": "fault, node: a fault was taken back",
-    "progress": "waves, alive: the front-end's counters, about once a second",
+    "progress": "waves, alive: the front-end's counters, every other second",
     "stream-error": "stream, wave, error, message: a request ended in a typed error",
     "protocol-error": "node, peer, message: a neighbour sent something that is no frame of ours",
     "usage": "node, rss_bytes, pss_bytes, cpu_s: what a node process had used when it ended",

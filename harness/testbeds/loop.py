@@ -24,10 +24,10 @@ from harness.testbeds.traps import Traps, fault_event
 
 #: How often the front-end writes samples, and how often the other nodes, which the front-end closes in
 #: order, look for commands of their own. Their turns are spread, or a whole tree would stop for its chores at once.
-_CHORES_S: Final = 0.25
-_RARE_CHORES_S: Final = 0.5
+_CHORES_S: Final = 0.5
+_RARE_CHORES_S: Final = 1.0
 #: Telling the driver wakes a dozen processes and threads between it and us, which take their time from what is measured.
-_PROGRESS_S: Final = 1.0
+_PROGRESS_S: Final = 2.0
 
 _SIGNALS: Final = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP}
 

@@ -30,6 +30,8 @@ from harness.testbeds.loop import NodeBoot
 CONTROL_FD = 3
 _FAILED = 1
 _TAIL_CHARS = 4000
+#: A node makes next to no cycles: what it keeps is not to be searched for them many times a second.
+_COLLECT = (20_000, 50, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _separate(birth: Birth) -> None:
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     random.seed()
     gc.enable()
+    gc.set_threshold(*_COLLECT)
     if birth.bind:
         # Not more than a hint: where it cannot be had, the kernel goes on deciding.
         with contextlib.suppress(OSError):
