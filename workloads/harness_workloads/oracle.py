@@ -37,7 +37,8 @@ def observe(filter_: str, values: Items) -> Array:
     """One number a wave, int64 or float64: element 0 of the result where it is known by arithmetic, else a fingerprint."""
     if filter_ not in ARITHMETIC or not isinstance(values, np.ndarray):
         return fingerprint(values)
-    heads = values if values.ndim == 1 else values.reshape(len(values), -1)[:, 0]
+    # A copy, since a view would keep whole waves in memory until their samples are written.
+    heads = values if values.ndim == 1 else values.reshape(len(values), -1)[:, 0].copy()
     if heads.dtype.itemsize == 8:
         return heads
     return heads.astype(np.float64 if heads.dtype.kind == "f" else np.int64)
