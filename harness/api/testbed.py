@@ -76,6 +76,11 @@ class Testbed(Protocol):
 
     def close(self) -> None: ...
 
+    def possible(self) -> frozenset[str] | None:
+        """The capabilities that it may have on some machine, known before `open`; None where only trying tells. A suite whose
+        faults need others is refused when it is read."""
+        ...
+
     def capabilities(self) -> Mapping[str, str]:
         """What it can do, found by trying: name to mechanism, e.g. {"kill": "SIGKILL by the host's agent"}. After open."""
         ...

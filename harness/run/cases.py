@@ -29,6 +29,8 @@ MAX_CASES = 5_000
 MAX_NODES = 10_000
 #: The same where nodes are simulated, some 100 kB each.
 MAX_SIMULATED = 200_000
+#: The capability behind the key `at_event`.
+AT_EVENT = "at-event"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Case:
     def needs(self) -> frozenset[str]:
         """The capabilities that the case's faults use."""
         of_kinds = (need for entry in self.faults for need in entry.fault.value.needs)
-        return frozenset(of_kinds) | ({"at-event"} if any(e.trigger.at_event is not None for e in self.faults) else frozenset())
+        return frozenset(of_kinds) | ({AT_EVENT} if any(e.trigger.at_event is not None for e in self.faults) else frozenset())
 
 
 def expand(files: list[CaseFile], registry: Registry, mistakes: Mistakes, simulated: bool = False) -> list[Case]:

@@ -28,6 +28,7 @@ from harness.registry import Chosen, Mistakes, Registry, plain
 from harness.registry.mistakes import asked
 from harness.run.adopters import try_adopters
 from harness.run.cases import Case, expand, placed
+from harness.run.needs import try_needs
 from harness.run.standbys import lacks_hooks
 from harness.run.suite import read_suite
 from harness.run.tables import Expect, SuiteTable
@@ -197,6 +198,7 @@ def load_plan(
         what = f"{len(cases)} cases of {head.trials} trials each are more than {MAX_TRIALS} trials"
         mistakes.add("suite.trials", what, "lower it, or shorten some lists of the matrix")
         mistakes.raise_if_any()
+    try_needs(file.testbed, cases, mistakes)
     count, known = _host_count(file.testbed.value.hosts if hosts is None else hosts, cases)
     planned = _trials(cases, head, file.settings, count, mistakes, file.adopters)
     mistakes.raise_if_any()

@@ -55,6 +55,10 @@ class Sim(Model):
         """How many hosts there are."""
         return self.hosts
 
+    def possible(self) -> frozenset[str]:
+        """Everything that harness.testbeds.sim_faults can do."""
+        return frozenset(ABLE)
+
     def capabilities(self) -> Mapping[str, str]:
         """Everything that harness.testbeds.sim_faults can do."""
         return ABLE

@@ -149,6 +149,10 @@ class RayTestbed(ABC):
         """How many hosts there are."""
         return len(self.session.hosts)
 
+    def possible(self) -> frozenset[str]:
+        """What a fork server can do to the processes that it started, where the kernel lets it."""
+        return frozenset({"kill", "hang"})
+
     def capabilities(self) -> Mapping[str, str]:
         """What every host can do to its node processes, found by trying."""
         able: list[dict[str, Any]] = ask(self.session.hosts, "probe")

@@ -36,6 +36,9 @@ class Odd:
     def close(self):
         pass
 
+    def possible(self):
+        return None
+
     def capabilities(self):
         return {"kill": "by hand"}
 

@@ -81,8 +81,11 @@ class Sleepers:
         end(self._open)
         self.fail("close")
 
+    def possible(self) -> frozenset[str] | None:
+        return None
+
     def capabilities(self) -> Mapping[str, str]:
-        return {"kill": "SIGKILL by hand"}
+        return {} if self.fails == "probe" else {"kill": "SIGKILL by hand"}
 
     def host_count(self) -> int:
         return self.hosts

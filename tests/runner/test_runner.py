@@ -111,6 +111,14 @@ def test_a_trial_that_the_infrastructure_spoils_is_never_passed_and_the_others_g
     assert alive(workshop) == []
 
 
+def test_a_fault_that_this_machine_cannot_do_ends_the_run_before_anything_is_deployed(workshop: Any) -> None:
+    outcome = workshop.run(testbed='fails = "probe"', case=CRASH)
+    assert outcome.exit_code is ExitCode.INFRASTRUCTURE
+    said = "nothing was deployed, since testbed 'sleepers' cannot do what the faults need: case 'first' needs kill;"
+    assert outcome.document["reasons"][0] == f"{said} it can do: nothing. Use another testbed, or leave these cases out"
+    assert workshop.told.of("trial_finished") == [] and alive(workshop) == []
+
+
 @pytest.mark.parametrize("moment", ["open", "close"])
 def test_a_testbed_that_cannot_be_opened_or_closed_spoils_the_run(workshop: Any, moment: str) -> None:
     outcome = workshop.run(testbed=f'fails = "{moment}"')

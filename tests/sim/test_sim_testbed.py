@@ -340,16 +340,16 @@ NEEDS = {
 
 
 def test_real_testbeds_refuse_what_only_a_simulation_can_do(tmp_path: Path) -> None:
-    faults = "\n---\n".join(NEEDS.values())
-    (tmp_path / "suite.toml").write_text(suite(fault=faults, testbed="local", model="hosts = 1"))
-    started = command(tmp_path, "suite.toml")
-    out, err = started.communicate(timeout=110)
-    assert started.returncode == ExitCode.INFRASTRUCTURE, out + err
-    needs = ", ".join(sorted({*NEEDS, "kill"} - {"kill"}))
-    said = f"nothing was deployed, since testbed 'local' cannot do what the faults need: case 'first' needs {needs};"
-    assert said in " ".join(err.split()) and "it can do:" in err and "Use another testbed" in err
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    assert [t.outcome for t in read_run(run_dir).trials] == ["not-run"]
+    """All of it at once, and before anything is started."""
+    with pytest.raises(UsageError) as refused:
+        plan_of(tmp_path, suite(fault="\n---\n".join(NEEDS.values()), testbed="local", model="hosts = 1"))
+    lines = str(refused.value).splitlines()
+    for line, need in zip(lines, NEEDS, strict=True):
+        if need == "at-event":
+            assert line.startswith("case[0].fault[0].at_event: testbed 'local' does not count what happens; use testbed 'sim'")
+        else:
+            kind = "host-loss" if need == "vanish" else "crash" if need == "restart" else need
+            assert f".kind: testbed 'local' cannot do '{kind}' (it needs {need}); use another testbed" in line
 
 
 def test_a_simulation_can_do_all_of_it(tmp_path: Path) -> None:

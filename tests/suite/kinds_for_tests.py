@@ -200,6 +200,9 @@ class Local:
     def close(self) -> None:
         return None
 
+    def possible(self) -> frozenset[str] | None:
+        return None
+
     def capabilities(self) -> Mapping[str, str]:
         return {}
 
