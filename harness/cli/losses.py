@@ -22,7 +22,7 @@ class Losses:
     def take(self, event: Mapping[str, Any]) -> None:
         """Take in one event; most say nothing about this."""
         kind = event["kind"]
-        if kind in ("dead", "view"):
+        if kind in ("dead", "view", "suspect", "rejoined"):
             self._events.append(event)
         member = int(event.get("member", -1))
         if kind == "suspect":
@@ -45,7 +45,7 @@ class Losses:
     def line(self) -> str:
         """The same at the trial's end; empty where nobody is lost and all say so, and where nobody can say."""
         told = compare(self._events)
-        return "" if told is None or not (told.lost or told.disagreeing) else told.text
+        return told.text if told is not None and told.somebody else ""
 
 
 def _named(members: Mapping[int, float]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.port import Port
@@ -39,13 +39,20 @@ class Agreement:
 
     lost: node to the time, in seconds since the trial's start, at which it was declared dead, in that order. agreed: the nodes
     that told the whole sequence. cut_off: those that told the beginning of it, since they were away. disagreeing: node to what
-    it says instead. None of the three has nodes that were declared dead, but for those that disagree.
+    it says instead. None of the three has nodes that were declared dead, but for those that disagree. suspects: node to the
+    time since when it is missed, of those that were neither declared dead nor back when the trial ended.
     """
 
     lost: Mapping[int, float]
     agreed: Sequence[int]
     cut_off: Sequence[int]
     disagreeing: Mapping[int, str]
+    suspects: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def somebody(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.lost or self.disagreeing or self.suspects)
 
     @property
     def told(self) -> int:
@@ -55,9 +62,9 @@ class Agreement:
     @property
     def text(self) -> str:
         """One line: who is lost, since when, and who says so."""
-        who = ", ".join(f"node {n} since {t_s:.3f} s" for n, t_s in list(self.lost.items())[:_MOST])
-        more = f" and {len(self.lost) - _MOST} more" if len(self.lost) > _MOST else ""
-        line = f"{who or 'nobody'}{more}; agreed by {len(self.agreed)} of {self.told} nodes"
+        line = f"{_since(self.lost)}; agreed by {len(self.agreed)} of {self.told} nodes"
+        if self.suspects:
+            line += f"; still suspect: {_since(self.suspects)}"
         for word, nodes in (("cut off", self.cut_off), ("disagreeing", list(self.disagreeing))):
             if nodes:
                 line += f"; {word}: {', '.join(f'node {n}' for n in nodes[:_MOST])}"
@@ -69,13 +76,23 @@ class Agreement:
 _MOST = 8
 
 
+def _since(nodes: Mapping[int, float]) -> str:
+    who = ", ".join(f"node {n} since {t_s:.3f} s" for n, t_s in list(nodes.items())[:_MOST])
+    return (who or "nobody") + (f" and {len(nodes) - _MOST} more" if len(nodes) > _MOST else "")
+
+
 def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     """Compare the views in the events of a trial; None where the node that ordered the deaths did not tell its own, since then
     nobody can say what it ordered last."""
     lost: dict[int, float] = {}
+    suspects: dict[int, float] = {}
     order_of: dict[int, list[int]] = {}
     by = 0
     for e in events:
+        if e["kind"] == "suspect":
+            suspects[int(e["member"])] = float(e["t_s"])
+        elif e["kind"] in ("rejoined", "dead"):
+            suspects.pop(int(e.get("member", e["node"])), None)
         if e["kind"] == "dead":
             lost[member := int(e.get("member", e["node"]))] = float(e["t_s"])
             order_of.setdefault(int(e.get("order", 0)), []).append(member)
@@ -110,4 +127,4 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
         else:
             what = f"it was told everything, but of {orders} orders of {len(chain) - 1}"
         disagreeing[node] = what
-    return Agreement(lost, tuple(agreed), tuple(cut_off), disagreeing)
+    return Agreement(lost, tuple(agreed), tuple(cut_off), disagreeing, suspects)

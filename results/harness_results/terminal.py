@@ -100,11 +100,11 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _losses(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     """Who was declared dead in each trial, and how many nodes say so."""
-    told = [t for t in trials if t["agreement"] and (t["agreement"]["lost"] or t["agreement"]["disagreeing"])]
+    told = [t for t in trials if t["agreement"] and any(t["agreement"][k] for k in ("lost", "disagreeing", "suspects"))]
     for t in told[:TOLD]:
         yield _line(f"lost in trial {t['index']}: {t['agreement']['text']}")
     if len(told) > TOLD:
-        yield _line(f"and {len(told) - TOLD} trials more that lost nodes")
+        yield _line(f"and {len(told) - TOLD} trials more that lost or miss nodes")
 
 
 def _troubles(case: Mapping[str, Any]) -> Iterator[RenderableType]:

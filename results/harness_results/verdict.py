@@ -222,6 +222,7 @@ def agreement_figures(told: Agreement | None) -> dict[str, Any] | None:
         "nodes": told.told,
         "cut_off": list(told.cut_off),
         "disagreeing": list(told.disagreeing),
+        "suspects": [{"node": n, "since_s": rounded(t_s, 6)} for n, t_s in told.suspects.items()],
         "text": told.text,
     }
 

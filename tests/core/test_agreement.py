@@ -132,6 +132,13 @@ def test_whom_a_node_holds_for_dead_is_compared_too() -> None:
     assert told is not None and told.disagreeing == {1: "after 2 orders it names 4-5, and not 4-6"}
 
 
+def test_who_is_missed_at_the_end_and_not_yet_declared_dead_is_told() -> None:
+    missed = [{"kind": "suspect", "t_s": t_s, "node": 0, "member": m} for m, t_s in ((4, 0.5), (7, 0.6), (8, 0.7))]
+    told = compare([*missed, {"kind": "rejoined", "t_s": 0.9, "node": 0, "member": 7}, *views((1, 4, [[4], [5, 6]]))])
+    assert told is not None and told.suspects == {8: 0.7} and told.somebody
+    assert told.text.endswith("agreed by 2 of 2 nodes; still suspect: node 8 since 0.700 s")
+
+
 def test_without_the_front_end_nobody_can_say() -> None:
     assert compare([e for e in views() if e["kind"] != "view"]) is None
 
