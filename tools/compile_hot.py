@@ -22,7 +22,7 @@ CORE = "actions backend ballot below decompose downstream frames frontend handov
 CORE += "orders pieces port ranks results standby stream_check streams uplink upstream"
 HOT = [
     *(f"harness/core/{name}.py" for name in CORE.split()),
-    *(f"harness/sim/{name}.py" for name in ("chance", "event_queue", "invariants", "network", "seats", "world")),
+    *(f"harness/sim/{name}.py" for name in ("chance", "event_queue", "invariants", "network", "places", "seats", "world")),
     "harness/testbeds/loop.py",
     *(f"plugins/harness_plugins/transports/{name}.py" for name in ("buffers", "reactor", "tcp_link")),
     "workloads/harness_workloads/round_trip_apps.py",

@@ -24,6 +24,8 @@ RECOVERIES = ("replay", "compose", "resume", "decompose")
 _STRICT = ("sum", "sum", "count", "average", "concat")
 _DECOMPOSABLE = ("sum", "count", "average")
 _IDEMPOTENT = ("min", "max")
+#: By mean latency in seconds: how many times as slow links may be.
+_SLOWER = {0.0002: 30.0, 0.001: 10.0, 0.01: 3.0}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -37,7 +39,8 @@ class Space:
     most. streams: at most so many in a `mixed` load. spread_s: faults strike within so many seconds, of which most scenarios
     use a part. at_events: some strike between two given events. heal_s: how long after the last fault the front-end may still
     suspect somebody. adopters: policies of adoption to choose from. standbys: how often there is a standby, where
-    the tree has room for one (a probability); then faults strike the front-end, too.
+    the tree has room for one (a probability); then faults strike the front-end, too. uneven: how often links and machines
+    are not all alike (a probability).
     """
 
     depth: int = 6
@@ -54,6 +57,7 @@ class Space:
     heal_s: float = 30.0
     adopters: tuple[str, ...] = ADOPTERS
     standbys: float = 0.2
+    uneven: float = 0.0
 
     def __post_init__(self) -> None:
         for name, most in (("depth", 6), ("fanout", 32), ("nodes", 100_000), ("waves", 1_000_000), ("streams", 64)):
@@ -71,8 +75,9 @@ class Space:
                 raise ValueError(f"{name} is empty; there are {', '.join(known)}")
         if self.faults and not self.fault_kinds:
             raise ValueError(f"fault_kinds is empty; there are {', '.join(FAULTS)}, or say faults = 0")
-        if not 0 <= self.standbys <= 1:
-            raise ValueError(f"standbys = {self.standbys} must be between 0 and 1")
+        for name in ("standbys", "uneven"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be between 0 and 1")
         if self.spread_s <= 0 or self.heal_s <= 0:
             raise ValueError("spread_s and heal_s must be positive")
 
@@ -90,7 +95,7 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
     testbed = _testbed(rng)
     return {
         "suite": {"name": name, "seed": seed},
-        "testbed": testbed | _hosts(node, policy := _policy(space, seed)),
+        "testbed": testbed | _hosts(node, policy := _policy(space, seed)) | _uneven(space, seed, testbed),
         "node": policy | dict(node),
         "case": [case],
     }
@@ -101,6 +106,23 @@ def _policy(space: Space, seed: int) -> Tables:
     rng = random.Random(seed * 7919 + 13)
     chosen = space.adopters[0] if rng.random() < 0.5 else rng.choice(space.adopters)
     return {} if chosen == ADOPTERS[0] else {"adopters": chosen}
+
+
+def _uneven(space: Space, seed: int, testbed: Tables) -> Tables:
+    """Links and machines that are not all alike, no slower than leases bear. Drawn apart, as the policies are."""
+    rng = random.Random(f"uneven {seed}")
+    if rng.random() >= space.uneven:
+        return {}
+    most = _SLOWER[testbed["latency_s"]]
+    found: Tables = {"links_differ": most} if rng.random() < 0.7 else {"hosts": 3, "between_hosts": most}
+    if rng.random() < 0.5:
+        found |= {"turn_s": 1e-5, "machines_differ": 30.0}
+    if rng.random() < 0.5:
+        found |= {"bytes_per_s": rng.choice([1e5, 1e6]), "rate_varies": rng.choice([0.5, 1.0])}
+    rate = found.get("bytes_per_s", testbed.get("bytes_per_s", 0.0))
+    if rate:  # the slowest link still carries what a load makes
+        found["bytes_per_s"] = max(rate, 1e5 * found.get("links_differ", 1.0))
+    return found
 
 
 def _hosts(node: Mapping[str, Any], policy: Tables) -> Tables:

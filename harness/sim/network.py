@@ -4,12 +4,13 @@ partitions and resets."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from harness.sim.chance import Chance
 from harness.sim.event_queue import EventQueue
 from harness.sim.model import Model
+from harness.sim.places import Places
 from harness.sim.seats import CLOSED, FRAME, LINK_UP, LOST, MEET, NEVER, REFUSED, WRITABLE, Happening, Pipe, Seat, Way
 
 #: Entries of the queue beyond what happens to nodes.
@@ -25,8 +26,9 @@ class Network:
     """Time and connections. `partitions` are pairs of sides: what the first sends does not reach the second. `refusing` are the
     nodes that take in no connection. `overheard`, where it is set, is called with sender, receiver and each frame."""
 
-    def __init__(self, model: Model, seed: int) -> None:
+    def __init__(self, model: Model, seed: int, hosts: Sequence[int]) -> None:
         self.model = model
+        self.places = Places(model, seed, hosts)
         self.chance = Chance(seed)
         self.now = 0.0
         self.queue = EventQueue()
@@ -63,18 +65,24 @@ class Network:
         """Whether a partition keeps what `a` sends from `b`."""
         return any(a in left and b in right for left, right in self.partitions)
 
-    def delay(self) -> float:
-        """How long a frame is under way."""
+    def delay(self, stretch: float) -> float:
+        """How long a frame is under way on a link with so many times the latency."""
         m = self.model
-        return m.latency_s * (1.0 - m.varies + m.varies * self.chance.jitter(m.jitter))
+        return m.latency_s * stretch * (1.0 - m.varies + m.varies * self.chance.jitter(m.jitter))
+
+    def sending_s(self, size: int, rate: float) -> float:
+        """How long the line takes for a frame."""
+        m = self.model
+        took = size / rate
+        return took * (1.0 - m.rate_varies + m.rate_varies * self.chance.jitter(m.jitter)) if m.rate_varies else took
 
     def deliver(self, pipe: Pipe, way: Way, op: int, frame: Any, extra: Any, size: int = 0) -> None:
         """Something is on its way to the end of a connection; it stays behind what was sent before."""
         begin = self.now
-        if size and self.model.bytes_per_s:
-            way.free_at = max(begin, way.free_at) + size / self.model.bytes_per_s
+        if size and pipe.bytes_per_s:
+            way.free_at = max(begin, way.free_at) + self.sending_s(size, pipe.bytes_per_s)
             begin = way.free_at
-        when = max(begin + self.delay(), way.last_arrival + _LEAST_S)
+        when = max(begin + self.delay(pipe.stretch), way.last_arrival + _LEAST_S)
         way.last_arrival = when
         self.push(when, FRAME, pipe, way, (op, pipe, frame, extra), size)
 
@@ -138,14 +146,14 @@ class Network:
         elif self.model.stall > 0.0 and self.chance.happens(self.model.stall):
             way.blocked = True
             seat.node.blocked(pipe)
-            self.push(self.now + 5 * self.delay(), WRITABLE, pipe, way, None, None)
+            self.push(self.now + 5 * self.delay(pipe.stretch), WRITABLE, pipe, way, None, None)
 
     def taken(self, pipe: Pipe, seat: Seat, size: int) -> None:
         """A node has read so much from a connection."""
         way = pipe.towards(seat)
         way.under_way -= size
         if way.blocked and way.under_way <= self.model.buffer_bytes // 2:
-            self.push(self.now + self.delay(), WRITABLE, pipe, way, None, None)
+            self.push(self.now + self.delay(pipe.stretch), WRITABLE, pipe, way, None, None)
 
     def unstall(self, pipe: Pipe, way: Way) -> None:
         """A sender that was blocked goes on, if there is room."""
@@ -184,7 +192,7 @@ class Network:
     def connect(self, seat: Seat, peer: int) -> None:
         """A node wants a connection with another one."""
         deadline = self.now + seat.node.uplink.patience() / seat.rate
-        self.push(self.now + self.delay(), MEET, seat, seat.life, self.seats[peer], deadline)
+        self.push(self.now + self.delay(self.places.link(seat.id, peer)[0]), MEET, seat, seat.life, self.seats[peer], deadline)
 
     def meet(self, a: Seat, life: int, b: Seat, deadline: float) -> None:
         """The first packet of a connection gets to the other end."""
@@ -195,7 +203,8 @@ class Network:
             if again < deadline:  # the first packet of a connection is sent again
                 self.push(again, MEET, a, life, b, deadline)
         elif not b.alive or b.id in self.refusing:
-            self.push(self.now + self.delay(), REFUSED, a, None, None, (b.id, "connection refused"))
+            back = self.delay(self.places.link(a.id, b.id)[0])
+            self.push(self.now + back, REFUSED, a, None, None, (b.id, "connection refused"))
         elif b.stopped:
             b.waiting.append((MEET, None, None, (a, life)))
         else:
@@ -207,7 +216,7 @@ class Network:
         if not a.alive or a.life != life:
             return
         self._pipes += 1
-        pipe = Pipe(self._pipes, a, b)
+        pipe = Pipe(self._pipes, a, b, *self.places.link(a.id, b.id))
         a.pipes[pipe] = None
         b.pipes[pipe] = None
         self.deliver(pipe, pipe.to_b, LINK_UP, None, False)

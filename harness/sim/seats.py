@@ -41,11 +41,14 @@ class Way:
 
 
 class Pipe:
-    """One connection between two seats: it is the name that both nodes know it by."""
+    """One connection between two seats: it is the name that both nodes know it by. stretch: what its latency is multiplied
+    with. bytes_per_s: its rate, 0 for no limit."""
 
-    __slots__ = ("a", "b", "number", "open", "to_a", "to_b")
+    __slots__ = ("a", "b", "bytes_per_s", "number", "open", "stretch", "to_a", "to_b")
 
-    def __init__(self, number: int, a: Seat, b: Seat) -> None:
+    def __init__(self, number: int, a: Seat, b: Seat, stretch: float, bytes_per_s: float) -> None:
+        self.stretch = stretch
+        self.bytes_per_s = bytes_per_s
         self.number = number
         self.a = a
         self.b = b

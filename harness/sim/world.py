@@ -57,7 +57,7 @@ class World(Network):
         seed: int,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
-        super().__init__(model, seed)
+        super().__init__(model, seed, [n.host for n in tree.nodes])
         self.tree = tree
         self.build = build
         self.tell = tell
@@ -66,7 +66,7 @@ class World(Network):
         self.sending: Callable[[Seat, tuple[Any, ...]], None] | None = None
         self.before: dict[int, list[Callable[[], None]]] = {}
         for n in tree.nodes:
-            self.seats.append(Seat(n.id, build(n.id, 0.0, 0), model.turn_s))
+            self.seats.append(Seat(n.id, build(n.id, 0.0, 0), self.places.turn_s(n.id)))
             self.tell({"t_s": 0.0, "kind": "node-started", "node": n.id, "host": n.host})
             self.at(self.chance.part() * _START_WITHIN_S, self.begin, n.id)
 

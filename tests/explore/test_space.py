@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.api.errors import UsageError
@@ -20,6 +20,7 @@ SUITES = Path(__file__).parents[2] / "suites"
 
 
 @settings(max_examples=60, deadline=None)
+@example(seed=67, depth=5, fanout=1, nodes=2)
 @given(seed=st.integers(0, 10**9), depth=st.integers(1, 6), fanout=st.integers(1, 32), nodes=st.integers(2, 80))
 def test_a_scenario_is_a_suite_within_the_bounds(seed: int, depth: int, fanout: int, nodes: int) -> None:
     space = Space(depth=depth, fanout=fanout, nodes=nodes, faults=3, workloads=SPACE.workloads)
@@ -29,7 +30,7 @@ def test_a_scenario_is_a_suite_within_the_bounds(seed: int, depth: int, fanout: 
     trial = load_plan(Path("x.toml"), load(), text=text).trials[0]
     assert trial.tree.depth <= depth
     assert max(len(n.children) for n in trial.tree.nodes) <= fanout
-    assert len(trial.tree.nodes) <= max(nodes, 2) + fanout * (nodes + 1)
+    assert len(trial.tree.nodes) <= 1 + depth * (2 * nodes + fanout), "a full tree still has a level as wide as the last"
     assert len(tables["case"][0].get("fault", [])) <= 3
 
 
@@ -45,6 +46,18 @@ def test_a_standby_changes_nothing_else_of_a_seed() -> None:
         assert faults[len(faults) - len(own) :] == own or len(faults) == 9
         struck += any(f["target"] == "node:0" for f in faults)
     assert struck > 20
+
+
+def test_uneven_links_and_machines_change_nothing_else_of_a_seed() -> None:
+    keys: set[str] = set()
+    for seed in range(60):
+        without, with_ = (scenario(Space(uneven=share), "x", QUICK, seed) for share in (0.0, 1.0))
+        own = with_["testbed"]
+        assert without | {"testbed": {}} == with_ | {"testbed": {}}
+        assert {k for k, v in without["testbed"].items() if own[k] != v} <= {"turn_s", "bytes_per_s", "hosts"}
+        keys |= own.keys()
+        load_plan(Path("x.toml"), load(), text=toml_text(with_))
+    assert {"links_differ", "between_hosts", "machines_differ", "rate_varies"} < keys
 
 
 def test_a_seed_is_a_scenario() -> None:

@@ -23,6 +23,10 @@ MODELS = st.fixed_dictionaries(
         "stall": st.sampled_from([0.0, 0.1, 0.5]),
         "apart": st.sampled_from([0.0, 0.5, 1.0]),
         "turn_s": st.sampled_from([0.0, 2e-5]),
+        "rate_varies": st.sampled_from([0.0, 1.0]),
+        "links_differ": st.sampled_from([1.0, 5.0]),
+        "machines_differ": st.sampled_from([1.0, 5.0]),
+        "between_hosts": st.sampled_from([1.0, 5.0]),
     }
 )
 WHEN = st.one_of(
