@@ -288,6 +288,11 @@ class FrontEnd(Node):
         if self.log is not None:
             self.log.counted()
 
+    @property
+    def may_close(self) -> bool:
+        """Whether it may end the run: it closes the tree already, or its orders take effect."""
+        return self.closing or (self.in_charge and (self.log is None or not self.log.away))
+
     def advance(self, now: float) -> None:
         super().advance(now)
         if self.log is not None:

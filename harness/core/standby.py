@@ -68,6 +68,12 @@ class Standby(Node):
         for waiting, body in self.waiting_children:
             self.asked[waiting.node] = (self.now, {waiting.node, *(int(n) for n, _, _ in body["below"])})
 
+    def _lost(self, link: Neighbour, cause: str) -> None:
+        from_root = link is self.parent
+        super()._lost(link, cause)
+        if from_root and self.logbook.number:  # those below are votes: it lets them go when it has tried, not meanwhile
+            self.uplink.release_at += self.uplink.patience()
+
     @property
     def _front_end_lost(self) -> bool:
         """Whether the link to the front-end is lost, and it could not be reached again at once. A process without a log takes

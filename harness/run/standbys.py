@@ -19,7 +19,7 @@ def no_standbys(testbed: str, choices: Iterable[Choice[str]], mistakes: Mistakes
     for choice in choices:
         if choice.value:
             what = f"testbed '{testbed}' has no standby front-ends"
-            mistakes.add(choice.path, what, "use testbed 'sim', or leave it out")
+            mistakes.add(choice.path, what, "use testbed 'local', 'cluster' or 'sim', or leave it out")
 
 
 def with_standby(tree: Tree, choice: Choice[str], mistakes: Mistakes) -> Tree | None:

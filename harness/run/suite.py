@@ -92,7 +92,7 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
         _no_private_memory(testbed, cases, mistakes)
     if testbed is not None and getattr(testbed.value, "virtual", False):
         _nothing_real(testbed, cases, mistakes)
-    elif testbed is not None:
+    if testbed is not None and not getattr(testbed.value, "standbys", False):
         no_standbys(testbed.kind, [c for case in cases for c in case.columns.get("standby", [])], mistakes)
     return SuiteFile(path, text, head, testbed, settings, cases, adopters)
 

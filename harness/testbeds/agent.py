@@ -134,11 +134,11 @@ class Agent:
                 raise InfrastructureError(self._lost or self._expired)
             return events
 
-    def stop(self, timeout_s: float, patience_s: float) -> None:
+    def stop(self, timeout_s: float, patience_s: float, root: int = 0) -> None:
         """End the trial's nodes, in order if possible. See ForkServer.stop."""
         self._hear()
         if not self._lost:
-            self._order("stop", timeout_s, patience_s, wait_s=timeout_s + _ORDER_TIMEOUT_S)
+            self._order("stop", timeout_s, patience_s, root, wait_s=timeout_s + _ORDER_TIMEOUT_S)
         with self._changed:
             self._deployed = False
             self._changed.notify_all()

@@ -14,6 +14,7 @@ from harness.api.errors import InfrastructureError
 from harness.api.testbed import DeploymentSpec
 from harness.testbeds.front_end import FrontEndWatch
 from harness.testbeds.hosts import AgentGone, Host, ask, ask_each, clock_offsets, named, settle
+from harness.testbeds.roots import Roots, how_ended, patience
 from harness.testbeds.wire import Launch
 
 NODE_ENTRY = "harness.testbeds.loop:run_node"
@@ -40,6 +41,7 @@ class TreeDeployment:
                 raise InfrastructureError(f"node {node.id} is placed on host {node.host}, but there are {len(hosts)} hosts")
             self._nodes[node.host] = (*self._nodes.get(node.host, ()), node.id)
         self._hosts = [hosts[number] for number in sorted(self._nodes)]
+        self._by_number = hosts
         self._front_host = hosts[spec.tree.nodes[0].host]
         self._entry = entry
         self._bind = bind
@@ -54,7 +56,8 @@ class TreeDeployment:
         self._launched = self._gone = False
         self._workload_started_s: float | None = None
         self._finished = self._stopped = False
-        self._front_end = FrontEndWatch(spec.injections)
+        self._roots = Roots(spec.tree, lambda node: node not in self._exited, self._why_ended)
+        self._watches = {n: FrontEndWatch(spec.injections, n) for n in self._roots.candidates}
         self._hopeless = False
 
     def __enter__(self) -> Self:
@@ -108,7 +111,7 @@ class TreeDeployment:
         addresses = {str(node): address for node, address in self._addresses.items() if address}
         ask(self._hosts, "command", {"cmd": "go", "addresses": addresses})
         self._gone = True
-        within_s = self._spec.start_timeout_s + _FRONT_END_FIRST_S
+        within_s = self._spec.start_timeout_s * patience(self._spec.tree) + _FRONT_END_FIRST_S
         deadline = time.monotonic() + within_s
         while self._workload_started_s is None:
             if self._finished and self._faults:
@@ -152,12 +155,15 @@ class TreeDeployment:
         return self._drain()
 
     def _look_at_front_end(self) -> None:
-        """End a trial whose front-end the suite has stopped for good, once its neighbours have had the time to notice."""
+        """End a trial whose front-end the suite has stopped for good, once its neighbours have had the time to notice, where no
+        standby goes on, or may."""
         settings = self._spec.settings
-        t_s = self._front_end.hopeless_s(settings.lease_s + settings.heartbeat_s)
-        if t_s is not None and not self._finished:
+        left = [n for n in self._roots.candidates if n not in self._exited]
+        since = [self._watches[n].hopeless_s(settings.lease_s + settings.heartbeat_s) for n in left]
+        known = [t_s for t_s in since if t_s is not None]
+        if known and len(known) == len(left) and not self._finished:
             self._hopeless = True
-            self._give_up(t_s, "the suite's own fault stopped the front-end, and nothing is going to continue it")
+            self._give_up(max(known), "the suite's own fault stopped the front-end, and nothing is going to continue it")
 
     def _give_up(self, t_s: float, reason: str) -> None:
         """Say in the front-end's place that the workload is over."""
@@ -201,8 +207,11 @@ class TreeDeployment:
         if kind == "listening":
             self._addresses[event["node"]] = event["address"]
             return
+        if not self._roots.take(event):
+            return
         self._queue.append(event)
-        self._front_end.take(event)
+        for watch in self._watches.values():
+            watch.take(event)
         if kind == "attached":
             self._attached.add(event["node"])
         elif kind == "workload-started":
@@ -219,14 +228,13 @@ class TreeDeployment:
     def _on_exited(self, event: dict[str, Any]) -> None:
         node = event["node"]
         self._exited[node] = event["status"]
-        if node == 0 and self._gone and not self._finished and not self._stopped:
-            self._give_up(event["t_s"], f"the front-end's process is gone: {self._why_ended(0)}")
+        if self._gone and not self._finished and not self._stopped and (reason := self._roots.end_of(node)):
+            self._give_up(event["t_s"], reason)
 
     def _why_ended(self, node: int) -> str:
         if node in self._failures:
             return self._failures[node]
-        status = self._exited[node]
-        return f"it ended by signal {-status}" if status < 0 else f"it ended with status {status}"
+        return how_ended(self._exited[node])
 
     # --- stop and collect ---------------------------------------------------------------------------------------------
 
@@ -235,7 +243,8 @@ class TreeDeployment:
         InfrastructureError where a host does not confirm the end of its processes (a host whose agent is gone has none)."""
         if self._hopeless:
             timeout_s = 0.0  # a front-end that woke up now would say something else about an end that was told already
-        in_order = self._gone and 0 not in self._exited
+        rivals = self._roots.candidates if len(self._roots.candidates) > 1 and not self._finished else ()
+        in_order = self._gone and self._roots.in_charge and not any(self._watches[n].stopped for n in rivals)
         errors = self._end(timeout_s, 0.6 * timeout_s if in_order else 0.0)
         if errors:
             raise errors[0]
@@ -248,7 +257,7 @@ class TreeDeployment:
             return []
         self._stopped = True
         hosts = self._hosts
-        futures = [h.handle.call("stop", timeout_s, patience_s) for h in hosts]
+        futures = [h.handle.call("stop", timeout_s, patience_s, self._roots.root) for h in hosts]
         within_s = timeout_s + _FORCE_S
         wait(futures, timeout=within_s)
         wait(self._polls.values(), timeout=_FORCE_S)  # an agent ends a long poll when its trial has ended
@@ -268,16 +277,17 @@ class TreeDeployment:
         return errors
 
     def collect(self, into: Path) -> None:
-        """Fetch the front-end's sample files into directory `into`; none where it never wrote any. Raises InfrastructureError
-        where its host is lost or the files cannot be written."""
-        host = self._front_host
-        (files,) = ask([host], "files", 0)
+        """Fetch the sample files of the front-end, or of the standby that took its place, into directory `into`; none where it
+        never wrote any. Raises InfrastructureError where its host is lost or the files cannot be written."""
+        root = self._roots.root
+        host = self._by_number[self._spec.tree.nodes[root].host]
+        (files,) = ask([host], "files", root)
         into.mkdir(parents=True, exist_ok=True)
         try:
             for name, size in sorted(files.items()):
                 with (into / Path(name).name).open("wb") as out:
                     for offset in range(0, size, _CHUNK_BYTES):
-                        (piece,) = ask([host], "fetch", 0, name, offset, _CHUNK_BYTES)
+                        (piece,) = ask([host], "fetch", root, name, offset, _CHUNK_BYTES)
                         out.write(piece)
         except OSError as error:
             raise InfrastructureError(f"the samples cannot be written to {into}: {error}") from error

@@ -209,16 +209,17 @@ class ForkServer:
         if self._children is not None and self._spec is not None:
             self._children.arm(self._spec.injections, started_s)
 
-    def stop(self, number: int, timeout_s: float, patience_s: float) -> None:
-        """End the trial's nodes: the front-end is told at once, the others (which follow it) after `patience_s`, and what is
-        left after `timeout_s` is killed. Answered when all are gone."""
+    def stop(self, number: int, timeout_s: float, patience_s: float, root: int = 0) -> None:
+        """End the trial's nodes: the front-end and the standby that is the `root` in its place are told at once, the others
+        (which follow it) after `patience_s`, and what is left after `timeout_s` is killed. Answered when all are gone."""
         if not self._children:
             self._answer(number)
             return
         children, now = self._children, time.monotonic()
         self._stopping = number
         children.release_stopped()
-        children.command({"cmd": "stop"}, only=0)
+        for node in {0, root}:
+            children.command({"cmd": "stop"}, only=node)
         self._timers.add(now + patience_s, lambda: children.command({"cmd": "stop"}))
         self._timers.add(now + timeout_s, children.kill_all)
 

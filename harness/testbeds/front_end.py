@@ -11,15 +11,16 @@ from harness.api.fault import Action, Injection
 
 
 class FrontEndWatch:
-    """Follows what is done to the process of the front-end (node 0), by the events of its fork server."""
+    """Follows what is done to the process of the front-end (`node`: 0, or its standby), by the events of its fork server."""
 
-    def __init__(self, injections: Iterable[Injection], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, injections: Iterable[Injection], node: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._node = node
         # A later act may set it going again, and so may the undo of a later stop: the fork server continues the process.
         self._to_come = Counter(
             (i.fault, str(i.action))
             for i in injections
-            if i.node == 0 and i.trigger.at_s is not None and (i.action is Action.CONT or i.undo_after_s is not None)
+            if i.node == node and i.trigger.at_s is not None and (i.action is Action.CONT or i.undo_after_s is not None)
         )
         self._done: dict[int, tuple[str, bool]] = {}
         self._to_undo: set[int] = set()
@@ -27,7 +28,7 @@ class FrontEndWatch:
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the trial."""
-        if event.get("node") != 0:
+        if event.get("node") != self._node:
             return
         match event["kind"]:
             case "fault":
@@ -47,6 +48,11 @@ class FrontEndWatch:
             self._stopped = self._stopped or (t_s, self._clock())
             if undone_later:
                 self._to_undo.add(fault)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the process is stopped now."""
+        return self._stopped is not None
 
     def _goes_on(self) -> None:
         self._stopped = None

@@ -18,6 +18,8 @@ from harness.api.transport import Buffer, Endpoint, Link
 from harness.core.actions import CONNECT, SEND
 from harness.core.agreement import view
 from harness.core.frontend import FrontEnd
+from harness.core.node import Node
+from harness.core.standby import Standby
 from harness.testbeds.nodes import make_node
 from harness.testbeds.recorder import Recorder
 from harness.testbeds.traps import Traps, fault_event
@@ -69,15 +71,16 @@ class Loop:
         mine = [i for i in boot.spec.injections if i.action in _SIGNALS]
         self.traps = Traps(self.node, mine, self._strike)
         self.recorder: Recorder | None = None
-        if isinstance(self.node, FrontEnd):
+        if isinstance(self.node, FrontEnd | Standby):
             boot.scratch.mkdir(parents=True, exist_ok=True)
             self.recorder = Recorder(boot.scratch)
         self.control = socket.socket(fileno=boot.control_fd)
         self.control.setblocking(False)
         self.commands = b""
-        self.chores_s = _CHORES_S if isinstance(self.node, FrontEnd) else _RARE_CHORES_S
+        self.chores_s = _CHORES_S if self.recorder is not None else _RARE_CHORES_S
         self.next_chores = monotonic() + self.chores_s * (boot.node * 0.618 % 1.0)
         self.next_progress = 0.0
+        self.stopping = False
 
     # -- Sink ------------------------------------------------------------------------------------------------------------
 
@@ -100,6 +103,7 @@ class Loop:
 
     def run(self) -> int:
         node, out, poll, advance = self.node, self.node.out, self.endpoint.poll, self.node.advance
+        logs = isinstance(node, FrontEnd) and node.log is not None
         now = monotonic()
         node.start(now)
         self._carry_out()
@@ -115,6 +119,11 @@ class Loop:
                     node.tick(now)
                 node.rearm = True
             advance(now)
+            if out.successor is not None:
+                node = self._succeed(out.successor)
+                out, advance = node.out, node.advance
+            if logs and out.events:  # before the standby can be told that the journal has them
+                self._report()
             if out.actions:
                 self._carry_out()
             if out.events:
@@ -130,6 +139,12 @@ class Loop:
         out.event("view", **view(node))
         self._report()
         return status
+
+    def _succeed(self, node: Node) -> Node:
+        """The standby becomes the root, with the same links."""
+        node.out.successor = None
+        self.node = self.traps.node = node
+        return node
 
     def _carry_out(self) -> None:
         node, armed = self.node, self.traps.armed
@@ -167,6 +182,8 @@ class Loop:
     def _report(self) -> None:
         events, self.node.out.events = self.node.out.events, []
         for event in events:
+            if "t_s" in event:  # of the front-end's log, by the node's clock
+                event["t_s"] -= self.boot.epoch_s
             self.boot.report(event)
 
     # -- now and then -----------------------------------------------------------------------------------------------------
@@ -174,22 +191,28 @@ class Loop:
     def _chores(self, now: float) -> bool:
         """Commands, samples, progress. False where the agent is gone."""
         self.next_chores = now + self.chores_s
-        if isinstance(self.node, FrontEnd):
-            self._write_samples(self.node)
-            if now >= self.next_progress:
-                self.next_progress = now + _PROGRESS_S
-                self._tell_progress(self.node)
-        return self._commands()
+        if self.recorder is not None:
+            self._write_samples(self.recorder)
+        if isinstance(self.node, FrontEnd) and self.node.in_charge and now >= self.next_progress:
+            self.next_progress = now + _PROGRESS_S
+            self._tell_progress(self.node)
+        there = self._commands()
+        if self.stopping:
+            self._stop()
+        return there
 
     def _tell_progress(self, node: FrontEnd) -> None:
         alive = len(node.tree.nodes) - len(node.membership.dead) - len(node.membership.suspects)
         self.boot.report({"kind": "progress", "waves": node.results.delivered, "alive": alive})
 
-    def _write_samples(self, node: FrontEnd) -> None:
-        samples, node.context.samples = node.context.samples, []
-        if samples and self.recorder is not None:
-            self.recorder.write(samples, self.boot.epoch_s)
-            self.recorder.flush()
+    def _write_samples(self, recorder: Recorder) -> None:
+        """Those of the application, or at a standby those that are in the front-end's log: its own follow if it takes over."""
+        node = self.node
+        keeper = node.context if isinstance(node, FrontEnd) and node.in_charge else getattr(node, "logbook", None)
+        if keeper is not None and keeper.samples:
+            samples, keeper.samples = keeper.samples, []
+            recorder.write(samples, self.boot.epoch_s)
+            recorder.flush()
 
     def _commands(self) -> bool:
         while True:
@@ -201,20 +224,20 @@ class Loop:
                 return False
             self.commands += data
             *lines, self.commands = self.commands.split(b"\n")
-            if any(json.loads(line)["cmd"] == "stop" for line in lines):
-                self._stop()
+            self.stopping = self.stopping or any(json.loads(line)["cmd"] == "stop" for line in lines)
 
     def _stop(self) -> None:
-        """The agent wants us to end: the front-end closes the tree in order, the others follow it."""
-        if isinstance(self.node, FrontEnd):
-            self.node.finish(False, "stopped by the harness")
-        elif self.node.out.exit is None:
-            self.node.out.exit = (0, "stopped by the harness")
+        """The agent wants us to end: the front-end closes the tree in order, as long as it may, and the others follow it."""
+        node = self.node
+        if isinstance(node, FrontEnd) and node.may_close:
+            node.finish(False, "stopped by the harness")
+        elif node.out.exit is None:
+            node.out.exit = (0, "stopped by the harness")
 
     def close(self) -> None:
         """Write what is left and let go of everything."""
-        if isinstance(self.node, FrontEnd) and self.recorder is not None:
-            self._write_samples(self.node)
+        if self.recorder is not None:
+            self._write_samples(self.recorder)
             self.recorder.close()
         self.endpoint.close()
         self.control.detach()

@@ -29,6 +29,8 @@ class Sim(Model):
     #: For the runner: what it reads from a clock does not go into the journal, and transports need not exist here.
     virtual: ClassVar[bool] = True
     one_process: ClassVar[bool] = True
+    #: Its trials go on where a standby takes the front-end's place.
+    standbys: ClassVar[bool] = True
 
     hosts: int = 4
 

@@ -16,6 +16,7 @@ from harness.sim.model import Model
 from harness.sim.world import BusyLoop, World
 from harness.testbeds.nodes import make_node
 from harness.testbeds.recorder import Recorder
+from harness.testbeds.roots import Roots, how_ended, patience
 from harness.testbeds.sim_faults import SimFaults
 
 #: So much may happen in one poll before the runner may look at other things.
@@ -35,7 +36,7 @@ class SimDeployment:
         self._finished = self._stopped = False
         self._collecting = gc.get_threshold()
         gc.set_threshold(*_COLLECT)
-        self._root, self._told = 0, 0
+        self._roots = Roots(spec.tree, self._alive, self._why_ended)
         #: Whose samples count: another process may sit there since.
         self._front: Node | None = None
         self.world = World(spec.tree, self._build, model, spec.context.seed, self._take)
@@ -58,7 +59,7 @@ class SimDeployment:
 
     def start(self) -> None:
         """Let the tree come up and the workload start. Raises InfrastructureError where that does not happen in time."""
-        limit = self._spec.start_timeout_s * (3 if self._spec.tree.standby >= 0 else 1) + 2.0
+        limit = self._spec.start_timeout_s * patience(self._spec.tree) + 2.0
         while self._started_s is None and not self._finished:
             if self.world.next_at() > limit:
                 raise InfrastructureError(f"the tree was not ready within {limit:g} virtual seconds")
@@ -71,7 +72,7 @@ class SimDeployment:
     def poll(self, timeout_s: float) -> list[dict[str, Any]]:
         """Let a number of things happen, which does not depend on any clock; the events of it in order."""
         for _ in range(_POLL_STEPS):
-            if self._finished or self._stopped:
+            if self._over:
                 break
             self._step()
         events, self._events = self._events, []
@@ -85,11 +86,8 @@ class SimDeployment:
             self._take({"t_s": self.world.now, "kind": "finished", "node": 0, "ok": False, "reason": str(error)})
 
     def _take(self, event: dict[str, Any]) -> None:
-        told = event.pop("told", None)
-        if told is not None:  # of the front-end's log: its standby tells again what may have been told
-            if told <= self._told:
-                return
-            self._told = told
+        if not self._roots.take(event):
+            return
         self._events.append(event)
         kind = event["kind"]
         if kind == "workload-started":
@@ -98,23 +96,23 @@ class SimDeployment:
         elif kind == "finished":
             self._finished = True
         elif kind == "took-over":
-            self._root = int(event["node"])
-            self._front = self.world.seats[self._root].node
-        elif kind == "node-exited" and not self._finished and not self._stopped and self._nobody_goes_on(event["node"]):
-            status = event["status"]
-            how = f"it ended by signal {-status}" if status < 0 else f"it ended with status {status}"
-            reason = f"the front-end's process is gone: {how}"
+            self._front = self.world.seats[self._roots.root].node
+        elif kind == "node-exited" and not self._over and (reason := self._roots.end_of(event["node"])):
             self._take({"t_s": event["t_s"], "kind": "finished", "node": 0, "ok": False, "reason": reason})
 
-    def _nobody_goes_on(self, ended: int) -> bool:
-        """Whether the process that ended was the front-end's, and no standby goes on, or may."""
-        seats, standby = self.world.seats, self._spec.tree.standby
-        if standby < 0 or (self._root and ended == self._root):
-            return ended == self._root
-        return ended in (0, standby) and not seats[0].alive and not seats[standby].alive
+    @property
+    def _over(self) -> bool:
+        return self._finished or self._stopped
+
+    def _alive(self, node: int) -> bool:
+        return self.world.seats[node].alive
+
+    def _why_ended(self, node: int) -> str:
+        how = self.world.seats[node].exit
+        return how_ended(how[0]) if how is not None else ""
 
     def _progress(self, _: int) -> None:
-        seat = self.world.seats[self._root]
+        seat = self.world.seats[self._roots.root]
         node = seat.node
         if seat.running and isinstance(node, FrontEnd):
             alive = len(node.tree.nodes) - len(node.membership.dead) - len(node.membership.suspects)
@@ -127,7 +125,7 @@ class SimDeployment:
         """Close the tree in order within `timeout_s` virtual seconds, then kill what is left; the last events."""
         if not self._stopped:
             self._faults.release()
-            seat = self.world.seats[self._root]
+            seat = self.world.seats[self._roots.root]
             front = seat.node
             if isinstance(front, FrontEnd) and seat.alive and not front.closing:
                 front.finish(False, "stopped by the harness")

@@ -61,6 +61,8 @@ class SimFaults:
     def _watch(self, seat: Seat) -> None:
         traps = self._traps.get(seat.id)
         if traps is not None and traps.armed and seat.alive:
+            if isinstance(seat.node, FrontEnd):  # the standby may have become one
+                traps.node = seat.node
             traps.check()
 
     def _sending(self, seat: Seat, parts: tuple[Any, ...]) -> None:

@@ -108,6 +108,8 @@ class RayTestbed(ABC):
     start_timeout_s: float
     #: The main function of node processes; tests of the testbeds put something simpler here.
     node_entry: ClassVar[str] = NODE_ENTRY
+    #: For the runner: trials go on where a standby takes the front-end's place.
+    standbys: ClassVar[bool] = True
 
     @abstractmethod
     def _connect(self, session: Session) -> Sequence[tuple[RayNode, str, str]]:

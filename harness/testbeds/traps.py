@@ -12,10 +12,11 @@ from harness.core.node import Node
 
 
 class Traps:
-    """The injections of one node that wait for a wave or a moment; `strike` is called with each when it is due."""
+    """The injections of one node that wait for a wave or a moment; `strike` is called with each when it is due. node: what
+    runs there, which may change into another one (the standby into a front-end)."""
 
     def __init__(self, node: Node, injections: Sequence[Injection], strike: Callable[[Injection], None]) -> None:
-        self._node = node
+        self.node = node
         self._strike = strike
         self.armed = [
             i for i in injections if i.node == node.id and (i.trigger.at_wave is not None or i.trigger.moment is not None)
@@ -39,7 +40,7 @@ class Traps:
         self._strike(injection)
 
     def _due(self, injection: Injection) -> bool:
-        node, moment = self._node, injection.trigger.moment
+        node, moment = self.node, injection.trigger.moment
         if moment is Moment.START_UP:
             return node.parent is None and node.uplink.target is not None
         if moment is Moment.SHUTDOWN:
@@ -54,7 +55,7 @@ class Traps:
     def _reached(self, injection: Injection) -> bool:
         """Whether the node has passed on the trigger's wave on any stream."""
         wave = injection.trigger.at_wave or 0
-        streams = self._node.streams.up.values()
+        streams = self.node.streams.up.values()
         if not wave:
             return any(True for _ in streams)
         return any(s.next >= wave * s.units.per_wave for s in streams)

@@ -9,6 +9,7 @@ import pytest
 from harness.api.errors import UsageError
 from harness.registry import load
 from harness.run.plan import Plan, load_plan, tree_of
+from harness.testbeds.local import Local
 
 SUITE = """
 [suite]
@@ -66,9 +67,16 @@ def test_a_standby_that_cannot_be(standby: str, what: str) -> None:
     assert what in found.value.mistakes[0]
 
 
-def test_real_testbeds_have_none() -> None:
-    with pytest.raises(UsageError, match=r"case\[0\].standby: testbed 'local' has no standby front-ends; use testbed 'sim'"):
+@pytest.mark.parametrize("testbed", ["local", "sim"])
+def test_testbeds_that_have_them(testbed: str) -> None:
+    assert planned('"node:1"', testbed=testbed).trials[0].tree.standby == 1
+
+
+def test_a_testbed_that_does_not_say_so_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Local, "standbys", False)
+    with pytest.raises(UsageError, match=r"case\[0\].standby: testbed 'local' has no standby front-ends; use testbed 'local'"):
         planned('"node:1"', testbed="local")
+    assert planned('""', testbed="local").trials[0].tree.standby == -1
 
 
 def test_a_workload_that_hands_nothing_over_is_refused() -> None:

@@ -75,6 +75,16 @@ def test_a_stop_that_nobody_confirmed_is_none() -> None:
     assert story.hopeless_s is None
 
 
+def test_a_standby_is_watched_as_a_front_end_is() -> None:
+    story = Story()
+    story.watch = FrontEndWatch([stop(node=1)], node=1, clock=lambda: story.now_s)
+    story.stopped()
+    assert not story.watch.stopped
+    story.stopped(node=1)
+    story.now_s += 2.5
+    assert story.hopeless_s is not None
+
+
 def test_other_nodes_may_be_stopped() -> None:
     story = Story(stop(node=3))
     story.stopped(node=3)
@@ -85,10 +95,12 @@ def test_other_nodes_may_be_stopped() -> None:
 @pytest.mark.parametrize("undone", ["fault-undone", "node-exited"])
 def test_there_is_hope_until_the_undo_and_after_it(undone: str) -> None:
     story = Story(stop(undo_after_s=50.0))
+    assert not story.watch.stopped
     story.stopped(undo_after_s=50.0)
     story.now_s += 60.0  # the undo may come late
-    assert story.hopeless_s is None
+    assert story.hopeless_s is None and story.watch.stopped
     story.tell(undone)
+    assert not story.watch.stopped
     story.now_s += 60.0
     assert story.hopeless_s is None
 
