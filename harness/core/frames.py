@@ -223,9 +223,9 @@ def control_frame(kind: int, stream: int = 0, first: int = 0, body: bytes = b"",
     return HEADER.pack(VERSION, kind, 0, stream, epoch, 0, first, len(meta), len(body)) + meta + body
 
 
-def credit_frame(stream: int, limit: int, acked: int) -> bytes:
-    """Permission to send units below `limit`; everything below `acked` has left the tree."""
-    return HEADER.pack(VERSION, CREDIT, 0, stream, 0, 0, limit, 0, 8) + _U64.pack(acked)
+def credit_frame(stream: int, limit: int, acked: int, epoch: int = 0) -> bytes:
+    """Permission to send units below `limit`, in the receiver's `epoch`; everything below `acked` has left the tree."""
+    return HEADER.pack(VERSION, CREDIT, 0, stream, epoch, 0, limit, 0, 8) + _U64.pack(acked)
 
 
 def object_frame(kind: int, value: Any) -> bytes:

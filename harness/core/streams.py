@@ -120,6 +120,8 @@ class StreamTable(PartTable):
                 self._first_child(s)
                 s.add_child(link.conn, 0, s.acked if s.replay else positions.get(i, 0))
                 self.node.out.send(link, self.node.now, frames.credit_frame(i, s.granted, self.settled(s)))
+                if s.replay and s.next == s.acked:  # what it has sent before it was known to take part was dropped
+                    self.node.out.send(link, self.node.now, frames.control_frame(frames.REWIND, i, s.acked))
                 self._changed(s)
                 self.report_down(i)
 
@@ -143,10 +145,15 @@ class StreamTable(PartTable):
             self.rewind(s, None)
 
     def rewind(self, s: UpStream, but: Hashable | None) -> None:
-        """Start the stream again from its acknowledged unit, and have all children (but one that did so) send again."""
+        """Start the stream again from its acknowledged unit, and have all children (but one that did so) send again. Where
+        nothing was merged beyond that unit, nothing need be taken back: so many changes at one moment are one rewind."""
         node = self.node
-        if s.next > s.acked or s.epoch or s.has_input():
-            node.out.event("rewound", stream=s.stream, wave=s.acked // s.units.per_wave)
+        self.dirty[s.stream] = s
+        if s.next == s.acked:
+            if but in s.inboxes:
+                s.inboxes[but].clear(s.acked)
+            return
+        node.out.event("rewound", stream=s.stream, wave=s.acked // s.units.per_wave)
         s.rewind()
         if node.parent is not None:
             s.limit = min(s.limit, s.granted)  # the parent takes its grants back, too, when it hears of the new epoch
@@ -154,7 +161,6 @@ class StreamTable(PartTable):
         for conn in s.inboxes:
             if conn != but and conn in node.children:
                 node.out.send(node.children[conn], node.now, frame)
-        self.dirty[s.stream] = s
 
     # -- upward ------------------------------------------------------------------------------------------------------------
 
@@ -220,8 +226,8 @@ class StreamTable(PartTable):
         s = self.up.get(head[3])
         if s is None or link is not self.node.parent:
             return
-        s.limit = max(s.limit, head[6]) if not s.relaying else head[6]
         self._acknowledge(s, frames.decode_acked(frame))
+        s.credit(head[6], head[4])
         self.dirty[head[3]] = s
 
     def _acknowledge(self, s: UpStream, acked: int) -> None:
@@ -240,11 +246,11 @@ class StreamTable(PartTable):
 
     def _grant(self, s: UpStream) -> None:
         s.granted = max(s.granted, s.next + s.units.link_window)
-        frame = frames.credit_frame(s.stream, s.granted, self.settled(s))
-        for conn in s.inboxes:
+        mark = self.settled(s)
+        for conn, inbox in s.inboxes.items():
             child = self.node.children.get(conn)
             if child is not None:
-                self.node.out.send(child, self.node.now, frame)
+                self.node.out.send(child, self.node.now, frames.credit_frame(s.stream, s.granted, mark, inbox.epoch))
 
     def on_rewind(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
         s = self.up.get(head[3])

@@ -153,6 +153,13 @@ class UpStream:
         for inbox in self.inboxes.values():
             inbox.clear(self.acked)
 
+    def credit(self, limit: int, epoch: int) -> None:
+        """The parent takes units below `limit`. What it said to an earlier epoch holds for one window only (replay): it takes
+        its grants back as soon as it hears of the new one."""
+        if self.replay and epoch != self.epoch:
+            limit = min(limit, self.acked + self.units.link_window)
+        self.limit = limit if self.relaying else max(self.limit, limit)
+
     def acknowledge(self, acked: int) -> bool:
         """Learn that the front-end has delivered everything below `acked`; True where that is news."""
         if acked <= self.acked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import Final
 
 _STEPS: Final = 4096
@@ -15,11 +16,16 @@ EXPONENTIAL: Final = tuple(round(-math.log(1 - (i + 0.5) / _STEPS), 9) for i in 
 JITTERS: Final = ("none", "uniform", "exponential")
 
 
-class Chance:
-    """The random numbers of one part of the simulation: others draw from generators of their own."""
+def _none(bits: int) -> int:
+    return 0
 
-    def __init__(self, seed: int) -> None:
-        self._bits = random.Random(seed).getrandbits
+
+class Chance:
+    """The random numbers of one part of the simulation: others draw from generators of their own. Without a seed there is no
+    chance: every number is the least that could be drawn."""
+
+    def __init__(self, seed: int | None) -> None:
+        self._bits: Callable[[int], int] = _none if seed is None else random.Random(seed).getrandbits
 
     def jitter(self, kind: str) -> float:
         """A factor with mean 1; `kind` is one of JITTERS."""

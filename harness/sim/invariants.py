@@ -11,6 +11,7 @@ from typing import Any, Final
 from harness.core.agreement import compare
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
+from harness.core.settings import NodeSettings
 from harness.core.upstream import UpStream
 from harness.sim.seats import Seat
 from harness.sim.world import World
@@ -25,8 +26,10 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "fenced": "the front-end has nobody below it whom it has declared dead",
     "no-busy-loop": "a node that wakes itself has something to do",
     "one-root": "the standby takes over, or the front-end goes on alone, never both",
+    "deadlines-kept": "after a turn of the front-end no request is overdue",
     "every-request-ends": "the workload ends, and every request of it",
     "everything-ends": "once the tree has closed, no process is left",
+    "ends-in-order": "who was not struck ends in order where the last fault is long past, and is fenced only if declared dead",
     "heals": "once faults have stopped, the front-end suspects nobody for longer than the bound",
     "agreement": "at the end all that are attached name the same nodes as dead",
     "same-sequence": "whoever ends by itself was told the front-end's sequence of deaths, or, if it was away, its beginning",
@@ -35,6 +38,7 @@ _MOST: Final = 20
 #: Long queues are counted now and then: what is too much stays so for longer.
 _LONG: Final = 16
 _SELDOM: Final = 64
+_SLACK_S: Final = 0.001
 
 
 class Invariants:
@@ -61,6 +65,16 @@ class Invariants:
             for child in node.children.values():
                 if child.node in node.membership.dead:
                     self._wrong("fenced", node.id, f"node {child.node} is below the front-end, and declared dead")
+            if node.id == 0 and node.started and not node.closing and not node.ending:
+                self._deadlines(node)
+
+    def _deadlines(self, node: FrontEnd) -> None:
+        for stream, d in node.results.delivery.items():
+            s = node.results.up[stream]
+            wave = max(s.acked // s.units.per_wave, d.failed)
+            if d.expected > wave and node.now > d.since + s.spec.deadline_s + _SLACK_S:
+                what = f"wave {wave} of stream {stream} was due at {d.since + s.spec.deadline_s:.6f} s"
+                self._wrong("deadlines-kept", node.id, what)
 
     def _wrong(self, name: str, node: int, what: str) -> None:
         if (name, node) not in self._seen and len(self.violations) < _MOST:
@@ -103,6 +117,7 @@ class Invariants:
         if {"took-over", "alone"} <= {e["kind"] for e in events}:
             found.append(("one-root", "the standby took over, and the front-end went on alone"))
         found += _heals(events, heal_s)
+        found += _in_order(events, world.seats[0].node.settings)
         found += self._agreement()
         told = compare(events)
         for node, what in (told.disagreeing if told is not None else {}).items():
@@ -123,6 +138,25 @@ class Invariants:
 def _front_end_struck(events: Sequence[Mapping[str, Any]]) -> bool:
     over = any(e["kind"] == "took-over" for e in events)
     return not over and any(e["kind"] == "fault" and e["node"] == 0 for e in events)
+
+
+def _in_order(events: Sequence[Mapping[str, Any]], settings: NodeSettings) -> list[tuple[str, str]]:
+    """How the nodes ended that no fault struck. Who was away while the tree closed finds nobody, and gives up (status 5): so
+    the last fault must have been so long before that every orphan had a parent again, or was declared dead."""
+    calm_s = settings.lease_s + 2 * (settings.orphan_grace_s + settings.connect_timeout_s)
+    faults = [e for e in events if e["kind"] in ("fault", "fault-undone")]
+    struck = {int(n) for e in faults for n in (e["node"], *(e.get("nodes") or ()))}
+    finished = [float(e["t_s"]) for e in events if e["kind"] == "finished"]
+    if not finished or 0 in struck or any(e["kind"] in ("took-over", "alone") for e in events):
+        return []
+    allowed = {0} if finished[0] - max((float(e["t_s"]) for e in faults), default=-calm_s) > calm_s else {0, 5}
+    dead = {int(e["member"]) for e in events if e["kind"] == "dead"}
+    ended = [(int(e["node"]), int(e["status"])) for e in events if e["kind"] == "node-exited" and not e.get("forced")]
+    return [
+        ("ends-in-order", f"node {node}, which no fault struck, ended with status {status}")
+        for node, status in ended
+        if node not in struck and status not in (allowed | {4} if node in dead else allowed)
+    ]
 
 
 def _heals(events: Sequence[Mapping[str, Any]], heal_s: float) -> list[tuple[str, str]]:

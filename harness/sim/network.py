@@ -23,10 +23,11 @@ _LEAST_S: Final = 1e-9
 
 
 class Network:
-    """Time and connections. `partitions` are pairs of sides: what the first sends does not reach the second. `refusing` are the
-    nodes that take in no connection. `overheard`, where it is set, is called with sender, receiver and each frame."""
+    """Time and connections. `partitions` are pairs of sides: what the first sends does not reach the second. `refusing` are
+    the nodes that take in no connection. `overheard`, where it is set, is called with sender, receiver and each frame, and
+    `garbled` says what arrives of it. seed: None for a network without chance."""
 
-    def __init__(self, model: Model, seed: int, hosts: Sequence[int]) -> None:
+    def __init__(self, model: Model, seed: int | None, hosts: Sequence[int]) -> None:
         self.model = model
         self.places = Places(model, seed, hosts)
         self.chance = Chance(seed)
@@ -36,6 +37,7 @@ class Network:
         self.partitions: list[tuple[frozenset[int], frozenset[int]]] = []
         self.refusing: set[int] = set()
         self.overheard: Callable[[Seat, Seat, memoryview], None] | None = None
+        self.garbled: Callable[[memoryview], memoryview] | None = None
         self._count = 0
         self._pipes = 0
 
@@ -136,6 +138,9 @@ class Network:
         size = len(frame)
         if self.overheard is not None:
             self.overheard(seat, way.to, frame)
+        if self.garbled is not None:
+            frame = self.garbled(frame)
+            size = len(frame)
         if way.to.vanished:
             return
         way.under_way += size

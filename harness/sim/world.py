@@ -54,7 +54,7 @@ class World(Network):
         tree: Tree,
         build: Callable[[int, float, int], Node],
         model: Model,
-        seed: int,
+        seed: int | None,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(model, seed, [n.host for n in tree.nodes])

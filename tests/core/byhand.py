@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
-from small import TWO_BY_TWO
-from storms import DOWN, FILTERS, SETTINGS
+from small import DOWN, FILTERS, SETTINGS, TWO_BY_TWO
 
 from harness.core import actions, frames
 from harness.core.node import Node

@@ -103,31 +103,3 @@ def state_of(kind: str, got: Any, extent: Extent, members: RankSet, chunk: int, 
         if value != (want / len(mine) if kind == "average" else want):
             return f"element {e} of the state is {value} instead of {want}, of {len(mine)} contributions"
     return ""
-
-
-def state_between(kind: str, got: Any, least: dict[int, int], most: dict[int, int]) -> str:
-    """Whether a composed state holds at least the waves that `least` names (rank: number of waves) and at most those of
-    `most`; what is wrong with it otherwise."""
-    low = {(r, w) for r, n in least.items() for w in range(n)}
-    high = {(r, w) for r, n in most.items() for w in range(n)}
-    if got is None:
-        return f"no state, but {len(low)} contributions should be in it" if low else ""
-    if kind == "union":
-        have = {repr(m) for m in got[0]}
-        must = {repr(m) for r, w in low for m in members(r, w)}
-        may = {repr(m) for r, w in high for m in members(r, w)}
-        return "" if must <= have <= may else f"state lacks {sorted(must - have)[:5]}, invents {sorted(have - may)[:5]}"
-    if kind == "classes":
-        have_counts = {k: dict(v) for k, v in got[0]}
-        must_counts = classes((r, range(n)) for r, n in least.items())
-        may_counts = classes((r, range(n)) for r, n in most.items())
-        lacks = [(k, r) for k, v in must_counts.items() for r, n in v.items() if have_counts.get(k, {}).get(r, 0) < n]
-        more = [(k, r) for k, v in have_counts.items() for r, n in v.items() if may_counts.get(k, {}).get(r, 0) < n]
-        return "" if not lacks and not more else f"state lacks {lacks[:5]}, invents {more[:5]}"
-    flat = np.asarray(got).reshape(-1)
-    element = np.arange(len(flat))
-    if low and not np.all(flat >= max(number(r, w) for r, w in low) + element):
-        return f"state {flat[:3]} is below {max(number(r, w) for r, w in low)}"
-    if not np.all(np.isin(flat - element, [number(r, w) for r, w in high])):
-        return f"state {flat[:3]} was offered by nobody"
-    return ""

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import loads
-from simnet import SimNet
-from storms import DOWN, FILTERS, SETTINGS
+from net import Net
 
 from harness.core.node import Node
 from harness.core.ranks import RankSet
 from harness.core.settings import NodeSettings
 from harness.core.spec import Accept, Recovery, Result, StreamError, StreamSpec, Sync
 from harness.core.tree import Tree
+from harness_plugins.filters import Average, Classes, Concat, Count, Maximum, Null, NullDown, Sum, Union
 
+SETTINGS = NodeSettings(
+    lease_s=1.0, heartbeat_s=0.25, connect_timeout_s=0.5, leaf_grace_s=0.3, orphan_grace_s=1.5, start_timeout_s=8.0
+)
+FILTERS = {"sum": Sum(), "max": Maximum(), "average": Average(), "concat": Concat()}
+FILTERS |= {"count": Count(), "union": Union(), "classes": Classes(), "null": Null()}
+
+
+class Mark:
+    """A downward filter that leaves a trace, once."""
+
+    def apply(self, payload: bytes) -> bytes:
+        return payload if payload.endswith(b"!") else payload + b"!"
+
+
+DOWN = {"null": NullDown(), "mark": Mark()}
+#: No chance: every link takes the same time.
+NO_CHANCE: dict[str, Any] = {"jitter": "none", "varies": 0.0, "apart": 0.0}
 #: 0 is the front-end; 1 and 2 have two back-ends each: nodes 3 to 6, ranks 0 to 3.
 TWO_BY_TWO = (None, 0, 0, 1, 1, 2, 2)
 
@@ -113,7 +129,7 @@ class Back:
 class Rig:
     """A network with its two kinds of applications, not run yet."""
 
-    net: SimNet
+    net: Net
     front: Front
     backs: dict[int, Back]
 
@@ -141,9 +157,10 @@ def rig(
     settings: NodeSettings = SETTINGS,
     latency_s: float = 0.001,
     seed: int = 1,
-    rng: random.Random | None = None,
+    even: bool = False,
+    stall: float = 0.0,
 ) -> Rig:
-    """Put a scenario together."""
+    """Put a scenario together. even: without chance. stall: how often a sender is blocked for a few latencies."""
     backs: dict[int, Back] = {}
 
     def make(rank: int) -> Back:
@@ -151,8 +168,8 @@ def rig(
         return backs[rank]
 
     front = Front(begin, then)
-    net = SimNet(Tree.from_parents(parents), settings, FILTERS, DOWN, front, make, seed, latency_s, rng)
-    net.lifelike = True
+    model = {"latency_s": latency_s, "stall": stall, **(NO_CHANCE if even else {})}
+    net = Net(Tree.from_parents(parents), settings, FILTERS, DOWN, front, make, None if even else seed, **model)
     return Rig(net, front, backs)
 
 

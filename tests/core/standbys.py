@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
-from simnet import SimNet
-from small import Back, Front, Rig
-from storms import DOWN, FILTERS
-from transcript import SETTINGS, Even
+from net import Net
+from small import DOWN, FILTERS, NO_CHANCE, Back, Front, Rig
+from transcript import SETTINGS
 
 from harness.core.spec import StreamSpec
 from harness.core.tree import Tree
@@ -53,6 +52,5 @@ def with_standby(what: StreamSpec, waves: int, parents: Sequence[int | None], st
     front = Lasting(what, waves)
     tree = Tree.from_parents(parents).with_standby(standby)
     heir = Lasting(what, waves, front)
-    net = SimNet(tree, SETTINGS, FILTERS, DOWN, front, make, 1, 0.001, Even(1), heir=heir)
-    net.lifelike = True
+    net = Net(tree, SETTINGS, FILTERS, DOWN, front, make, None, heir, latency_s=0.001, **NO_CHANCE)
     return Rig(net, front, backs)

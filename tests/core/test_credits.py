@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from byhand import NAMES, Hand, sent
-from small import Back, Rig, reduce, spec
-from storms import FILTERS
+from small import FILTERS, Back, Rig, reduce, spec
 
 from harness.core import frames
 from harness.core.node import Node
@@ -23,9 +22,8 @@ class Peak:
     def __init__(self, run: Rig) -> None:
         self.inbox = self.outbox = self.wire = 0
         run.net.on_node = self.look
-        self.on_wire: Counter[tuple[int, int]] = Counter()
-        run.net.on_send = lambda a, b, frame: self.pass_on(a, b, frame, 1)
-        run.net.on_receive = lambda a, b, frame: self.pass_on(a, b, frame, -1)
+        self.net = run.net
+        run.net.on_send = self.sent
 
     def look(self, node: Node) -> None:
         for s in node.streams.up.values():
@@ -33,10 +31,9 @@ class Peak:
             self.inbox = max([self.inbox, *inboxes])
             self.outbox = max(self.outbox, sum(len(part) for e in s.outbox.kept for part in e[2]))
 
-    def pass_on(self, a: int, b: int, frame: memoryview, sign: int) -> None:
+    def sent(self, a: int, b: int, frame: memoryview) -> None:
         if frame[1] == frames.DATA:
-            self.on_wire[a, b] += sign * len(frame)
-            self.wire = max(self.wire, self.on_wire[a, b])
+            self.wire = max(self.wire, self.net.under_way(a, b) + len(frame))
 
 
 def bounds(what: StreamSpec) -> tuple[int, int]:
@@ -106,8 +103,7 @@ def test_do_not_wait_is_bounded_as_well() -> None:
 
 def traffic(filter_: str, recovery: str, **fields: Any) -> tuple[Counter[str], int]:
     """Frames by kind, and bytes of DATA, of a run without faults; nothing may be kept for later but under replay."""
-    run = reduce(spec(filter_, recovery=recovery, **fields), 300)
-    run.net.block_rate = 0.1
+    run = reduce(spec(filter_, recovery=recovery, **fields), 300, stall=0.1)
     kinds: Counter[str] = Counter()
     size = [0]
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import TWO_BY_TWO, Back, Rig, reduce, spec
-from storms import FILTERS
+from small import FILTERS, TWO_BY_TWO, Back, Rig, reduce, spec
 
 from harness.core.ledger import ASK_S, Kept, Lack, Ledger
 from harness.core.ranks import EMPTY, RankSet
@@ -219,7 +218,7 @@ def test_a_blocked_node_holds_one_part_for_each_hole() -> None:
 
     def faults(run: Rig) -> None:
         run.at(0.03, lambda: run.net.crash(2))
-        run.at(0.0335, lambda: run.net.stall(1, 0.1))
+        run.at(0.0355, lambda: run.net.stall(1, 0.1))
         run.net.on_node = lambda node: held.extend(len(s.parts) for s in node.streams.up.values())
 
     decomposed("sum", 60, faults, parents=(None, 0, 1, 2, 2, 1), members=(0, 1, 2))

@@ -9,8 +9,7 @@ import pytest
 from byhand import Hand, data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import TWO_BY_TWO, Back, Front, rig, spec
-from storms import DOWN, FILTERS, SETTINGS
+from small import DOWN, FILTERS, SETTINGS, TWO_BY_TWO, Back, Front, rig, spec
 
 from harness.core import frames
 from harness.core.backend import BackEnd
@@ -59,7 +58,7 @@ def test_frames_spoilt_on_their_way_never_end_a_node(seed: int) -> None:
             fe.send(i, b"a message")
 
     run = rig(begin, back=lambda rank: Back(rank, 50, every_s=0.01), seed=seed)
-    run.net.mangle = spoiler(seed, [0.003, 0.03][seed % 2])
+    run.net.world.garbled = spoiler(seed, [0.003, 0.03][seed % 2])
     run.at(0.2, lambda: run.net.crash(1 + seed % 2))
     run.run(3.0)
     # Nodes may have ended in their own ways, by then: fenced, or alone.
@@ -69,7 +68,7 @@ def test_frames_spoilt_on_their_way_never_end_a_node(seed: int) -> None:
 
 def test_spoilt_frames_are_noticed() -> None:
     run = rig(lambda fe: fe.open_stream(spec()), back=lambda rank: Back(rank, 50, every_s=0.01))
-    run.net.mangle = spoiler(1, 0.05)
+    run.net.world.garbled = spoiler(1, 0.05)
     run.run(3.0)
     assert run.events("protocol-error")
 

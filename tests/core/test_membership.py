@@ -6,14 +6,14 @@ import random
 from typing import Any
 
 import pytest
-from small import TWO_BY_TWO
-from storms import SETTINGS, random_tree
+from small import SETTINGS, TWO_BY_TWO
 
 from harness.core import vetting
 from harness.core.below import Below
 from harness.core.membership import Membership
 from harness.core.ranks import RankSet
 from harness.core.tree import Tree
+from harness.explore.space import Space, random_tree
 
 TREE = Tree.from_parents(TWO_BY_TWO)
 
@@ -159,7 +159,7 @@ def test_what_is_told_on_the_way_agrees_with_what_the_front_end_knows() -> None:
     """Random adoptions: a node that hears of everything knows the same edges as the front-end."""
     for seed in range(30):
         rng = random.Random(seed)
-        tree = random_tree(rng)
+        tree = random_tree(rng, Space(depth=4, fanout=4, nodes=25))[1]
         m, b = Membership(tree, SETTINGS, 0.0), Below()
         inc = dict.fromkeys(range(len(tree.nodes)), 0)
         for _ in range(60):

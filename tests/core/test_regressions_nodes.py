@@ -164,13 +164,7 @@ def test_a_node_that_keeps_sending_garbage_is_given_up() -> None:
 
     def spoil(a: int, b: int, frame: memoryview) -> None:
         if a == 3 and frame[1] == frames.ATTACH:
-            run.at(run.net.now + 0.01, lambda: run.net._at_node(b, lambda: garbage(b)))
-
-    def garbage(parent: int) -> None:
-        node = run.node(parent)
-        for conn, link in list(node.links.items()):
-            if link.node == 3:
-                node.receive(conn, memoryview(b"garbage" * 9), run.net.now)
+            run.at(run.net.now + 0.01, lambda: run.net.send(a, b, b"garbage" * 9))
 
     run.net.on_send = spoil
     run.run(5.0)

@@ -78,8 +78,7 @@ def test_a_wave_that_was_given_up_half_way_leaves_nothing_behind() -> None:
     how: dict[str, Any] = {"accept": "deadline", "accept_after_s": 0.02, "item_shape": (8,)}
     what = spec("concat", [0, 1], chunk_bytes=16, window_bytes=32, window_waves=2, **how)
     backs = {0: Back(0, 40), 1: Back(1, 40, every_s=0.03)}
-    run = reduce(what, 40, parents=FLAT, back=backs.__getitem__)
-    run.net.block_rate = 0.3
+    run = reduce(what, 40, parents=FLAT, back=backs.__getitem__, stall=0.3)
     run.at(0.1, lambda: run.net.stall(2, 0.5))
     run.run()
     assert len(run.front.waves()) == 40
@@ -117,8 +116,7 @@ def test_do_not_wait_goes_on_when_a_node_gets_members_again() -> None:
 
 def test_opaque_units_share_a_frame_only_as_far_as_it_is_allowed_to_grow() -> None:
     sizes: list[int] = []
-    run = reduce(spec("classes", chunk_bytes=600), 200)
-    run.net.block_rate = 0.2
+    run = reduce(spec("classes", chunk_bytes=600), 200, stall=0.2)
     run.net.on_send = lambda a, b, frame: sizes.append(len(frame)) if frame[1] == frames.DATA else None
     run.run()
     assert len(run.front.waves()) == 200

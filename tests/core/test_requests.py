@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from byhand import Hand, data, sent
-from small import Back, reduce, rig, spec
-from storms import DOWN, FILTERS, SETTINGS
+from small import DOWN, FILTERS, SETTINGS, Back, reduce, rig, spec
 
 from harness.core import frames
 from harness.core.apps import PluginError

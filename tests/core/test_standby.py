@@ -7,10 +7,9 @@ from typing import Any
 import msgpack
 import pytest
 from byhand import Hand, sent
-from simnet import SimNet
-from small import TWO_BY_TWO, Back, spec
+from net import Net
+from small import DOWN, FILTERS, SETTINGS, TWO_BY_TWO, Back, spec
 from standbys import Lasting, with_standby
-from storms import DOWN, FILTERS, SETTINGS
 from transcript import TWINS
 
 from harness.core import frames
@@ -166,7 +165,7 @@ def test_a_second_front_end_process_ends_at_once() -> None:
     assert front.out.exit == (4, "fenced: another process was the front-end")
 
 
-def in_charge(net: SimNet) -> list[int]:
+def in_charge(net: Net) -> list[int]:
     return [n for n, node in net.nodes.items() if isinstance(node, Heir) and node.in_charge]
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import spec
-from storms import FILTERS
+from small import FILTERS, spec
 
 from harness.core.downstream import WINDOW, DownStream, Message
 from harness.core.ranks import RankSet

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from byhand import Hand, sent
-from small import Back, reduce, rig, spec
-from storms import SETTINGS
+from small import SETTINGS, Back, reduce, rig, spec
 
 from harness.core import actions, frames
 from harness.core.settings import START_UP_PATIENCE

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import spec
-from storms import FILTERS
+from small import FILTERS, spec
 
 from harness.core.frames import FrameError
 from harness.core.pieces import Outbox, Piece

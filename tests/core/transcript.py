@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -20,18 +19,9 @@ _LEFT_OUT = {"tree", "took_s", "kind", "order", "told", "t_s"}
 _FAULTS = {"fault", "cut", "hold", "stall"}
 
 
-class Even(random.Random):
-    """No chance: every link takes the same time, every node starts at once."""
-
-    def random(self) -> float:
-        return 0.0
-
-    def expovariate(self, lambd: float = 1.0) -> float:
-        return 0.8
-
-
 SETTINGS = NodeSettings(lease_s=1.0, heartbeat_s=0.25, connect_timeout_s=0.5, leaf_grace_s=0.3, orphan_grace_s=1.5)
-EVEN: dict[str, Any] = {"rng": Even(1), "settings": SETTINGS}
+#: No chance: every link takes the same time, every node starts at once.
+EVEN: dict[str, Any] = {"even": True, "settings": SETTINGS}
 #: The front-end; a communication process, 1; its back-ends, 2 and 3.
 SMALL = (None, 0, 1, 1)
 #: Two communication processes, 1 and 2, with one back-end each: 3 below 1, 4 below 2.
@@ -98,7 +88,7 @@ class Written:
     def _faults(self) -> None:
         new = self.run.net.events[self.faults :]
         self.faults = len(self.run.net.events)
-        self.lines += [f"{e['t'] * 1000:9.1f}  FAULT {_fault(e)}" for e in new if e["kind"] in _FAULTS]
+        self.lines += [f"{e['t_s'] * 1000:9.1f}  FAULT {_fault(e)}" for e in new if e["kind"] in _FAULTS]
 
 
 Scenario = Callable[[], tuple[Rig, Written]]

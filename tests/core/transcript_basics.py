@@ -68,7 +68,7 @@ def dead_process(recovery: str) -> tuple[Rig, Written]:
 @scenario
 def dead_process_replay() -> tuple[Rig, Written]:
     """A communication process dies with a wave in its hands. Its child goes to the other one and sends again what was not
-    delivered; everything above rewinds, and no wave is lost."""
+    delivered; the adopter rewinds, and no wave is lost."""
     return dead_process("replay")
 
 

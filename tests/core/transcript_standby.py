@@ -11,7 +11,8 @@ from transcript import TWINS, Written, scenario, slow
 def standby_takes_over_under_replay() -> tuple[Rig, Written]:
     """The front-end is killed after it has delivered wave 0. Its standby, node 1, cannot reach it, hears that node 2 cannot
     either, and asks for votes with the order `root`. Four of five nodes are more than half: it is in charge, knows from the log
-    what had been delivered, and has everything else sent again. Each wave ends once."""
+    what had been delivered, and goes on from there. It had merged nothing beyond, so nothing is sent again by node 3. Each wave
+    ends once."""
     run = with_standby(spec(members=[0, 1]), 3, TWINS, 1, slow)
     run.at(0.0265, lambda: run.net.crash(0))
     return run, Written(run, several=True)

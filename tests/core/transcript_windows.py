@@ -27,10 +27,10 @@ def slow_parent_and_a_batch() -> tuple[Rig, Written]:
 @scenario
 def two_failures_in_a_row() -> tuple[Rig, Written]:
     """Replay over two epochs. Node 1 dies, its child moves to node 2; node 2 dies with both, which move to node 3. Each time
-    all that a node does not know to be delivered is sent again (it is told every other wave: CREDIT). The front-end drops by
-    number what it had, and delivers each wave once."""
+    all that the adopter does not know to be delivered is sent again, once for both orphans (it is told every third wave:
+    CREDIT). The front-end drops by number what it had, and delivers each wave once."""
     back = {"back": lambda r: Back(r, 4, every_s=0.01, batch=1, begin_s=0.02)}
-    run = reduce(spec(members=[0, 1, 2], window_waves=4), 4, parents=THREE, **back, **EVEN)
+    run = reduce(spec(members=[0, 1, 2], window_waves=8), 4, parents=THREE, **back, **EVEN)
     run.at(0.0235, lambda: run.net.crash(1))
     run.at(0.0335, lambda: run.net.crash(2))
     return run, Written(run, several=True)

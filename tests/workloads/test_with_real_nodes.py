@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from harness_workloads.reduce_stream import ReduceStream
 from harness_workloads.round_trip import RoundTrip
 from harness_workloads.trace_classes import TraceClasses
 
-SIMNET = Path(__file__).parents[1] / "core" / "simnet.py"
+NET = Path(__file__).parents[1] / "core" / "net.py"
 SAMPLES = Path(__file__).parents[2] / "suites" / "data"
 TREE = Tree.from_parents([None, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
 INTERNAL, LEAF = 2, 8
@@ -56,11 +57,11 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def sim_net():
-    """The simulated network of the tests of the node protocol."""
-    spec = importlib.util.spec_from_file_location("simnet_of_core", SIMNET)
+    """Nodes in the simulator, with applications that the test gives, as the tests of the node protocol have them."""
+    spec = importlib.util.spec_from_file_location("net_of_core", NET)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.SimNet
+    return module.Net
 
 
 def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, at_s=0.0, until=120.0, spoil=None):
@@ -69,7 +70,8 @@ def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, 
     filters = {name: FILTERS[name]() for name in workload.filters(filter_)}
     down = {"null": DOWN_FILTERS["null"]()}
     front = workload.front_end(context)
-    net = sim_net(TREE, NodeSettings(), filters, down, front, lambda rank: workload.back_end(context, rank), seed)
+    make = partial(workload.back_end, context)
+    net = sim_net(TREE, NodeSettings(), filters, down, front, make, seed, latency_s=0.001)
     if fault == "crash":
         net.at(at_s, lambda: net.crash(node))
     elif fault == "hang":
@@ -83,7 +85,7 @@ def run(sim_net, workload, filter_, recovery, expect, seed, fault=None, node=0, 
         index = sets.index(s.contributors)
         rows[i] = (s.t_s, s.granted_s, s.stream, index, s.first, len(s.observed), s.complete, b"")
         observed.append(s.observed)
-    events = json.loads(dump_json([{"t_s": e["t"], **e} for e in net.events]))  # as the check reads them
+    events = json.loads(dump_json(net.events))  # as the check reads them
     if spoil is not None:
         spoil(next(e["fields"] for e in events if e.get("name") == "final-state"))
     if samples and samples[0].observed.dtype.kind == "f":

@@ -233,6 +233,8 @@ class MixedFrontEnd(FrontEndBase):
         if not result.contributors or result.missing != members - result.contributors:
             text = f"has contributors {result.contributors} and says that {result.missing} are missing of {members}"
             self._note_wrong(fe, "misnamed", c, result.first, text)
+        if result.granted_s > fe.now:
+            self._note_wrong(fe, "unexpected", c, result.first, f"was granted at {result.granted_s:.6f} s, after it came")
         self._compare(fe, c, result)
         if c.plan.waits:
             self._ends(fe, c, result.first, result.count)
