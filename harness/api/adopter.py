@@ -23,10 +23,11 @@ class Adopter(Protocol):
         """The ids of the candidates, best first, for node `orphan` that has lost its parent, node `lost`. All of it is about
         the planned `tree`.
 
-        candidates: who may adopt it, by id: the front-end (0) and the communication processes that are strictly nearer to the
-        root. Others are refused by the core; some may be left out. The front-end comes last where it is not named, and after
-        it the lost parent, since only the link may be broken. seed: of the trial, for policies that choose at random. The
-        answer must follow from these arguments alone: every node has its own instance, and a run can be repeated.
+        candidates: who may adopt it, by id: the root (the front-end, node 0, or the standby that has taken its place) and the
+        communication processes that are strictly nearer to it. Others are refused by the core; some may be left out. The
+        root comes last where it is not named, and after it the lost parent, since only the link may be broken. seed: of the
+        trial, for policies that choose at random. The answer must follow from these arguments alone: every node has its own
+        instance, and a run can be repeated.
         """
         ...
 

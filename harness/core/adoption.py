@@ -16,21 +16,24 @@ Policy = Callable[[Tree, int, int, Sequence[int]], Sequence[int]]
 
 
 def candidates(tree: Tree, orphan: int, lost: int) -> tuple[int, ...]:
-    """Everybody who may adopt `orphan` after the loss of its parent `lost`, by id: the front-end and the communication
-    processes that are strictly nearer to the root (by static depth) than the orphan, without the lost one."""
+    """Everybody who may adopt `orphan` after the loss of its parent `lost`, by id: the root and the communication
+    processes that are strictly nearer to it (by static depth) than the orphan, without the lost one."""
     depth = tree.nodes[orphan].depth
-    return tuple(n.id for n in (tree.nodes[0], *tree.communication) if n.depth < depth and n.id not in (orphan, lost))
+    return tuple(n.id for n in (tree.nodes[tree.root], *tree.communication) if n.depth < depth and n.id not in (orphan, lost))
 
 
 def ranked(policy: Policy, tree: Tree, orphan: int, lost: int) -> tuple[int, ...]:
-    """What `policy` makes of the candidates, best first. It may leave some out; but the front-end, whom everybody may turn to,
-    comes last where it is not named. Raises ValueError where the policy names anybody else, or somebody twice."""
+    """What `policy` makes of the candidates, best first. It may leave some out; but the root, whom everybody may turn to,
+    comes last where it is not named. There is nothing to rank for who was right below a front-end that is lost: it asks the
+    standby. Raises ValueError where the policy names anybody else, or somebody twice."""
+    if lost == tree.root and tree.nodes[orphan].depth == 1:
+        return tree.adopters(orphan, lost)
     allowed = candidates(tree, orphan, lost)
     found = tuple(policy(tree, orphan, lost, allowed))
     wrong = _mistake(tree, orphan, lost, found, set(allowed))
     if wrong:
         raise ValueError(f"the policy of adoption ranks for node {orphan} (lost parent: node {lost}) {wrong}")
-    return found if lost == 0 or 0 in found else (*found, 0)
+    return found if lost == tree.root or tree.root in found else (*found, tree.root)
 
 
 def ranked_for(policy: Policy, tree: Tree, orphan: int, lost: int) -> tuple[int, ...]:

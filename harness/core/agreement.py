@@ -99,11 +99,13 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             by = int(e["node"])
     views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
     root = next((int(e.get("node", 0)) for e in reversed(events) if e["kind"] == "finished"), by)
+    root = next((int(e["node"]) for e in events if e["kind"] == "took-over"), root)  # also where it did not live to the end
     if root:
         views.pop(0, None)  # replaced: what it had decided alone has no effect, and it is fenced
     own = views.get(root)
     if own is None or (order_of and not int(own["heard"])):  # that is another process, which was turned away
         return None
+    gave_up = any(e["kind"] == "gave-up" and int(e["node"]) == root for e in events)
     chain, dead = [""], [RankSet()]
     for nodes in (order_of[number] for number in sorted(order_of)):
         chain.append(chained(chain[-1], nodes))
@@ -120,6 +122,8 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
             if node not in lost:
                 (agreed if whole else cut_off).append(node)
             continue
+        if not known and node == root and gave_up:
+            continue  # what it had decided without its standby took no effect
         if not known:
             what = f"its {orders} orders are not the first {orders} of {len(chain) - 1}"
         elif names != dead[orders]:

@@ -308,6 +308,8 @@ class FrontEnd(Node):
         return min(super().deadline(), self.context.due, self.membership.due())
 
     def tick(self, now: float) -> None:
+        if now - self.last_tick > self.settings.lease_s / 2:  # it was not running, and could take nobody in
+            self.membership.pause(now - self.last_tick)
         super().tick(now)
         if self.closing:
             if now >= self.close_due:

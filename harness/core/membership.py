@@ -107,6 +107,12 @@ class Membership:
             if n != silent and self.tree.nodes[n].depth > depth and self.offences.get(n, 0) < _FORGIVEN:
                 s.due = max(s.due, now + self.settings.orphan_grace_s)
 
+    def pause(self, for_s: float) -> None:
+        """Nobody could come back for so long (s): it counts as no one's time of grace."""
+        self.last_join += for_s
+        for s in self.suspects.values():
+            s.due += for_s
+
     def expired(self, now: float) -> set[int]:
         """Suspects whose time has run out; they are dead from now on."""
         gone = {n for n, s in self.suspects.items() if s.due <= now}

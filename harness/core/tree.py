@@ -152,7 +152,8 @@ class Tree:
         out = (dead, orphan)
         near = []
         if lost.parent is not None and lost.depth < me.depth:
-            near = [c for c in self.nodes[lost.parent].children if c not in out and self.nodes[c].role is not Role.BACK_END]
+            siblings = [self.nodes[c] for c in self.nodes[lost.parent].children]  # those of a new root are of two depths
+            near = [c.id for c in siblings if c.id not in out and c.role is not Role.BACK_END and c.depth == lost.depth]
         groups = [near]
         for depth in range(me.depth - 1, 0, -1):
             others = set(near) if depth == lost.depth else ()

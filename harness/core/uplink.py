@@ -40,6 +40,8 @@ class Uplink:
         self.alone_since = NEVER
         self.release_at = NEVER
         self.due = NEVER
+        #: Whether a link was lost before the welcome: this node may have been taken in, and be suspect since then.
+        self.hurried = False
         self.incarnation = 0
         self.told = 0
 
@@ -108,7 +110,8 @@ class Uplink:
 
     def patience(self) -> float:
         """How long the attempt under way may take."""
-        return self.node.settings.connect_timeout_s * (START_UP_PATIENCE if self.lost_parent < 0 else 1)
+        starting = self.lost_parent < 0 and not self.hurried
+        return self.node.settings.connect_timeout_s * (START_UP_PATIENCE if starting else 1)
 
     def connected(self, link: Neighbour) -> None:
         """The link to the candidate is up: ask to be taken in."""
@@ -140,7 +143,8 @@ class Uplink:
         node.out.event("adopter-refused", adopter=self.target, reason=reason)
         self.target = self.link = None
         # Pause between rounds only: a refused candidate costs nothing, the next one may be there at once.
-        pause = 0.0 if self.round == 0 else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.round, 6))
+        longest = max(_FIRST_PAUSE_S, min(_LONGEST_PAUSE_S, node.settings.orphan_grace_s / 3))
+        pause = 0.0 if self.round == 0 else min(longest, _FIRST_PAUSE_S * 2 ** min(self.round, 6))
         if pause:
             self.due = node.now + pause
             node.rearm = True
@@ -213,6 +217,10 @@ class Uplink:
         node = self.node
         was_parent, self.parent, self.link = self.parent is link, None, None
         if not was_parent:
+            if node.me.parent is not None and self.lost_parent < 0 and not self.hurried:
+                self.hurried = True
+                self.release_at = node.now + node.settings.orphan_grace_s * _RELEASE
+                node.rearm = True
             self._failed(cause)
             return
         if node.closing:

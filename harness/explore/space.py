@@ -108,7 +108,7 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
 
 def _policy(space: Space, seed: int) -> Tables:
     """The policy of adoption, half of the time the default. Drawn apart, so that the rest of a seed does not hang on it."""
-    rng = random.Random(seed * 7919 + 13)
+    rng = random.Random(seed * 7919 + 43)  # not the number of `_front_end_lost`: the two are to meet
     chosen = space.adopters[0] if rng.random() < 0.5 else rng.choice(space.adopters)
     return {} if chosen == ADOPTERS[0] else {"adopters": chosen}
 

@@ -149,6 +149,8 @@ def _in_order(events: Sequence[Mapping[str, Any]], settings: NodeSettings) -> li
     finished = [float(e["t_s"]) for e in events if e["kind"] == "finished"]
     if not finished or 0 in struck or any(e["kind"] in ("took-over", "alone") for e in events):
         return []
+    if any(e["kind"] == "gave-up" and e["node"] == 0 for e in events):  # nobody is left to end the others in order
+        return []
     allowed = {0} if finished[0] - max((float(e["t_s"]) for e in faults), default=-calm_s) > calm_s else {0, 5}
     dead = {int(e["member"]) for e in events if e["kind"] == "dead"}
     ended = [(int(e["node"]), int(e["status"])) for e in events if e["kind"] == "node-exited" and not e.get("forced")]

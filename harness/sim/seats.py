@@ -71,9 +71,10 @@ class Pipe:
 
 class Seat:
     """Where one node sits. life: counts the processes that sat here; what was meant for an earlier one is not delivered. past:
-    how many of them had begun to run and have ended. alive: there is a process. begun: it has started to run. stopped: it does
-    not run (SIGSTOP), what happens to it waits in `waiting`. vanished: its machine is gone, so that not even a reset comes from
-    it. idle: how often in a row it was due at once. turn_s: what one thing costs it; its clock shows rate * time + offset_s."""
+    how many of them had begun to run, or had links, and have ended. alive: there is a process. begun: it has started to run.
+    stopped: it does not run (SIGSTOP), what happens to it waits in `waiting`. vanished: its machine is gone, so that not even a
+    reset comes from it. idle: how often in a row it was due at once. turn_s: what one thing costs it; its clock shows rate *
+    time + offset_s."""
 
     __slots__ = (
         "alarm", "alive", "begun", "busy_until", "due", "exit", "id", "idle", "life", "node", "offset_s", "past", "pipes",

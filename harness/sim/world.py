@@ -256,7 +256,7 @@ class World(Network):
         """There is no process on this seat any more."""
         seat.alive = seat.stopped = False
         seat.life += 1
-        seat.past += seat.begun
+        seat.past += seat.begun or bool(seat.pipes)  # others may know one that had taken in links
         seat.exit = how
         seat.alarm = NEVER
         seat.waiting.clear()

@@ -26,13 +26,15 @@ TOLD = 10
 class Rules:
     """What this trial promises. once: every wave comes out once and in order. no_gaps: none is left out. everybody: no live
     rank is ever missing. pieces: a wave may come out in several results, each with other ranks (nobody waits for all). final:
-    once a wave lacks a rank that is dead, all later ones do; where single waves are lost, one may lack who is in the next."""
+    once a wave lacks a rank that is dead, all later ones do; where single waves are lost, one may lack who is in the next.
+    late_s: where no wave is held for anybody, what was under way may still come out so long (s) after the declared death."""
 
     once: bool = True
     no_gaps: bool = True
     everybody: bool = True
     pieces: bool = False
     final: bool = True
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: Ra
     there again. Linear in the number of sample rows, whatever the number of waves."""
     members = Members(record)
     # Where a wave may lack a live rank, only the front-end's own word tells why a wave lacks one.
-    named = {r: t_s - CLOCK_SLACK_S for r, t_s in died.items()} if rules.everybody else declared(record)
+    said = {r: t_s + rules.late_s for r, t_s in declared(record).items()}
+    named = {r: t_s - CLOCK_SLACK_S for r, t_s in died.items()} if rules.everybody else said
     counts = dict.fromkeys(("delivered", "lost", "duplicated", "disordered", "partial", "degraded", "misnamed", "risen"), 0)
     violations: list[Violation] = []
     missing = EMPTY

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.api.reach import out_of_reach
 from harness.api.records import TrialRecord
 from harness.core.ranks import EMPTY, RankSet
 
@@ -186,10 +187,11 @@ def deaths(record: TrialRecord, truths: Sequence[FaultTruth]) -> dict[int, float
     """From when on a rank may be missing, in seconds: rank to the time of its death.
 
     A back-end is dead from the moment it was killed. One that was struck otherwise (stopped, cut off) is dead once the
-    front-end has declared it so; an adoption that failed does not make a rank dead, whatever the front-end says.
+    front-end has declared it so; an adoption that failed does not make a rank dead, whatever the front-end says, but where
+    the back-end was out of reach (harness.api.reach).
     """
     declared = [(float(e["t_s"]), subject(e), ranks_in(e.get("ranks", ()))) for e in record.of_kind("dead")]
-    found: dict[int, float] = {}
+    found = out_of_reach(record)
     for truth in truths:
         if truth.done_s is None:
             continue

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.api.records import TrialRecord
 from harness.core.agreement import Agreement, compare
+from harness.core.settings import NodeSettings
 from harness_results.audit import Audit, Rules, audit
 from harness_results.phases import PHASES, Orphan, Phases, recovery_phases
 from harness_results.statistics import rounded
@@ -65,7 +66,12 @@ def rules_of(trial: Mapping[str, Any]) -> Rules:
         everybody=expect == "exact" and waits and complete,
         pieces=not waits,
         final=trial.get("recovery") not in ("resume", "decompose"),
+        late_s=_lease_s(trial) if trial.get("recovery") == "compose" else 0.0,
     )
+
+
+def _lease_s(trial: Mapping[str, Any]) -> float:
+    return float((trial.get("settings") or {}).get("lease_s", NodeSettings().lease_s))
 
 
 def findings(record: TrialRecord, trial: Mapping[str, Any]) -> Findings:

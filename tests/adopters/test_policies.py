@@ -54,6 +54,19 @@ def test_siblings_first_is_the_order_of_the_core() -> None:
         assert tuple(order(SiblingsFirst(), node.id, node.parent)) == TREE.adopters(node.id, node.parent)
 
 
+@pytest.mark.parametrize("policy", [kind() for kind in ADOPTERS.values()], ids=list(ADOPTERS))
+def test_a_standby_is_found_whatever_the_policy(policy: Adopter) -> None:
+    """Before it is the root, by those right below the front-end alone; from then on it is whom everybody may turn to."""
+    tree = TREE.with_standby(2)
+    assert order(policy, 1, 0, tree) == [2]
+    assert order(policy, 2, 0, tree) == []
+    rooted = tree.rooted()
+    assert sorted(order(policy, 3, 1, rooted)) == [2]
+    assert sorted(order(policy, 7, 3, rooted)) == [1, 2, 4, 5, 6]
+    assert sorted(order(policy, 11, 6, rooted)) == [1, 2, 3, 4, 5]
+    assert 0 not in candidates(rooted, 7, 3) and 2 in candidates(rooted, 7, 0)
+
+
 def test_fewest_children_first() -> None:
     # Of those who may adopt node 7, nodes 4 and 5 have one child each and are deepest, then node 2; the front-end has two.
     assert order(FanOut(), 7, 3) == [4, 5, 2, 0, 6, 1]

@@ -173,3 +173,19 @@ def test_the_live_view_says_who_is_lost() -> None:
     assert any(text.startswith("node 4 since 0.8 s; suspect: node 2 since 1.5 s") for text in seen)
     assert losses.so_far.endswith("agreed by 5 of 5 nodes")
     assert losses.line.startswith("node 4 since ") and losses.line.endswith("; agreed by 5 of 5 nodes")
+
+
+def test_what_a_front_end_decided_alone_and_never_gave_is_no_order() -> None:
+    """Its standby was gone, and too few nodes were left to vote for it."""
+    view = {"heard": 1, "orders": 1, "digest": chained("", [4]), "dead": [[4, 5]]}
+    other = {"heard": 1, "orders": 0, "digest": "", "dead": []}
+    events: list[dict[str, Any]] = [
+        {"kind": "gave-up", "t_s": 9.0, "node": 0, "status": 5},
+        {"kind": "view", "t_s": 9.0, "node": 0, **view},
+        {"kind": "finished", "t_s": 9.0, "node": 0, "ok": False},
+        {"kind": "view", "t_s": 9.1, "node": 1, **other},
+    ]
+    found = compare(events)
+    assert found is not None and dict(found.disagreeing) == {}
+    found = compare(events[1:])
+    assert found is not None and list(found.disagreeing) == [0]

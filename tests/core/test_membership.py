@@ -6,10 +6,12 @@ import random
 from typing import Any
 
 import pytest
-from small import SETTINGS, TWO_BY_TWO
+from byhand import Hand
+from small import DOWN, FILTERS, SETTINGS, TWO_BY_TWO, Front
 
-from harness.core import vetting
+from harness.core import frames, vetting
 from harness.core.below import Below
+from harness.core.frontend import FrontEnd
 from harness.core.membership import Membership
 from harness.core.ranks import RankSet
 from harness.core.tree import Tree
@@ -109,6 +111,25 @@ def test_a_node_that_falls_silent_may_have_taken_in_a_suspect() -> None:
     other.lost(1, 1, "reset", 1.0)
     other.lost(2, 1, "reset", 2.0)  # whoever was below it knows at once
     assert other.suspects[3].due == 1.0 + grace
+
+
+def test_a_stop_of_the_front_end_is_no_one_s_time_of_grace() -> None:
+    """While it was stopped it could take nobody in: whoever is waiting at its door then has what was left of the time."""
+    front = Hand(FrontEnd(TREE, SETTINGS, FILTERS, DOWN, Front(lambda fe: None), 0.0))
+    for child, below in ((1, [(3, 1, 1), (4, 1, 1)]), (2, [(5, 2, 1), (6, 2, 1)])):
+        front.attach(child, [below[0][0] - 3, below[1][0] - 3], below=below)
+    front.node.link_lost(1, "reset", 0.0)
+    stopped_s = 3 * SETTINGS.orphan_grace_s
+    front.wait(stopped_s)
+    assert front.node.dead == set()
+    front.node.link_up(3, 3, False, front.now)
+    front.attach(3, [0], inc=2, lost=1)
+    until_s = front.now + SETTINGS.orphan_grace_s
+    while front.now < until_s:
+        front.wait(SETTINGS.heartbeat_s)
+        for child in (2, 3):
+            front.feed(child, frames.control_frame(frames.PING))
+    assert front.node.dead == {1, 4}
 
 
 def test_a_node_that_sends_garbage_is_forgiven_twice() -> None:

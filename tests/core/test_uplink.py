@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from byhand import Hand, sent
-from small import SETTINGS, Back, reduce, rig, spec
+from small import DOWN, FILTERS, SETTINGS, Back, reduce, rig, spec
 
 from harness.core import actions, frames
+from harness.core.node import Node
 from harness.core.settings import START_UP_PATIENCE
 from harness.core.tree import Tree
 
@@ -73,6 +75,53 @@ def test_candidates_are_tried_in_turn_without_a_pause_and_then_in_rounds() -> No
         tried += wanted(done)
         hand.node.refused(tried[-1], "nobody there", hand.now)
     assert tried[4:8] == tried[:4] == tried[8:12]
+
+
+def test_whose_first_parent_fell_silent_before_it_answered_lets_its_children_go() -> None:
+    """It may have been taken in, and its children be suspect with it from then on."""
+    hand = Hand()
+    hand.node.link_up(0, 0, True, 0.0)
+    hand.attach(3, [0])
+    hand.node.link_lost(0, "silent for 1.2 s, lease 1.0 s", 0.0)
+    hand.wait(SETTINGS.orphan_grace_s * 0.4)
+    assert [c.node for c in hand.node.children.values()] == [3]
+    hand.wait(SETTINGS.orphan_grace_s * 0.11)
+    assert not hand.node.children
+
+
+def test_whose_first_parent_was_lost_before_it_answered_has_the_patience_of_an_orphan() -> None:
+    hand = Hand(4, THREE_DEEP)
+    assert wanted(hand.turn()) == [1]
+    assert hand.node.uplink.patience() == START_UP_PATIENCE * SETTINGS.connect_timeout_s
+    hand.node.link_up(1, 1, True, 0.0)
+    hand.node.link_lost(1, "reset", 0.0)
+    assert len(wanted(hand.turn())) == 1
+    assert hand.node.uplink.patience() == SETTINGS.connect_timeout_s
+    assert len(wanted(hand.wait(SETTINGS.connect_timeout_s))) == 1
+
+
+def test_pauses_are_shorter_than_the_time_of_grace() -> None:
+    """Somebody who can take the orphan in again has to be asked before its time is over."""
+    short = replace(SETTINGS, orphan_grace_s=0.3)
+    hand = Hand(Node(4, Tree.from_parents(THREE_DEEP), short, FILTERS, DOWN, 0.0))
+    hand.welcome(1)
+    hand.node.link_lost(1, "reset", 0.0)
+    done = hand.turn()
+    for _ in range(60):
+        for peer in wanted(done):
+            hand.node.refused(peer, "nobody there", hand.now)
+        done = hand.turn()
+        if not wanted(done):
+            done = hand.wait(0.1)
+            assert wanted(done)
+
+
+def test_who_could_not_even_ask_its_first_parent_keeps_its_children() -> None:
+    hand = Hand()
+    hand.attach(3, [0])
+    hand.node.refused(0, "nobody there", 0.0)
+    hand.wait(SETTINGS.orphan_grace_s)
+    assert [c.node for c in hand.node.children.values()] == [3]
 
 
 def test_orphans_of_one_parent_spread_over_the_adopters() -> None:

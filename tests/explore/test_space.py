@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.api.errors import UsageError
 from harness.explore.campaign import QUICK, quest_of, read_quest
-from harness.explore.space import Space, scenario, toml_text
+from harness.explore.space import ADOPTERS, Space, scenario, toml_text
 from harness.registry import load
 from harness.run.plan import load_plan
 
@@ -63,6 +63,13 @@ def test_uneven_links_and_machines_change_nothing_else_of_a_seed() -> None:
 def test_a_seed_is_a_scenario() -> None:
     made = [toml_text(scenario(SPACE, "x", QUICK, seed)) for seed in (5, 5, 6)]
     assert made[0] == made[1] != made[2]
+
+
+def test_standbys_meet_every_policy_of_adoption() -> None:
+    """Both are drawn apart from the rest of a seed; drawn from the same number, they would never meet."""
+    drawn = [scenario(Space(), "x", QUICK, seed) for seed in range(300)]
+    met = {t["node"].get("adopters", ADOPTERS[0]) for t in drawn if "standby" in t["case"][0]}
+    assert met == set(ADOPTERS)
 
 
 def test_seeds_reach_everything() -> None:

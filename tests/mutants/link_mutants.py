@@ -53,8 +53,8 @@ LINK_MUTANTS = (
         15,
         "everything-ends",
         "uplink.py",
-        "        self.release_at = node.now + node.settings.orphan_grace_s * _RELEASE\n",
-        "        if link.blocked:\n            self.due = NEVER\n            return\n",
+        "        self.alone_since = node.now\n        self.release_at = node.now + node.settings.orphan_grace_s * _RELEASE\n",
+        "        self.alone_since = node.now\n        if link.blocked:\n            self.due = NEVER\n            return\n",
     ),
     mutant(
         "attempt-without-end",

@@ -159,7 +159,10 @@ def test_an_orphan_that_dies_soon_after_it_is_back_has_not_risen(synthetic: Any,
     trial.deliver(2.04, 3.0, ((0, 1), (2, 4)))
     trial.say(2.3, "dead", node=0, member=4, ranks=[1])
     assert "risen" not in counts(judged(trial))
-    trial.deliver(3.0, 3.02)
+    trial.deliver(3.0, 3.02)  # under way, or made before it heard of its death
+    trial.deliver(3.02, 4.5, ((0, 1), (2, 4)))
+    assert "risen" not in counts(judged(trial))
+    trial.deliver(4.5, 4.52)  # more than a lease later it has been fenced
     assert counts(judged(trial))["risen"] == 20
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api.filters import Filter
+from harness.api.reach import out_of_reach
 from harness.api.records import Check, TrialRecord, Violation
 from harness.api.workload import TrialContext
 from harness.core.apps import BackEndHandle, FrontEndHandle
@@ -99,9 +100,9 @@ def stream_ids(record: TrialRecord) -> dict[int, Mapping[str, Any]]:
 
 
 def struck(record: TrialRecord) -> dict[int, float]:
-    """Ranks that a fault struck itself (killed, stopped, cut off, ...), and when first: the only ones that may be missing. That
-    a back-end lost its ancestors, or was declared dead, is no excuse."""
-    found: dict[int, float] = {}
+    """Ranks that a fault struck itself (killed, stopped, cut off, ...), and when first: they may be missing. That a back-end
+    lost its ancestors, or was declared dead, is no excuse, but where it was out of reach (harness.api.reach)."""
+    found = out_of_reach(record)
     for event in record.of_kind("fault"):
         for node in event.get("nodes") or [event["node"]]:
             rank = record.tree.nodes[int(node)].rank
