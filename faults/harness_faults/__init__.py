@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.hookspecs import hookimpl
+from harness_faults.members import Join, Leave
 from harness_faults.network import Cut, HostLoss, Late, Partition, Refuse, Skew, Slow
 from harness_faults.process import Crash, Hang
 
@@ -15,7 +16,9 @@ def harness_faults() -> dict[str, type]:
         "cut": Cut,
         "hang": Hang,
         "host-loss": HostLoss,
+        "join": Join,
         "late": Late,
+        "leave": Leave,
         "partition": Partition,
         "refuse": Refuse,
         "skew": Skew,

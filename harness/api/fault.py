@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -32,6 +33,8 @@ class Action(StrEnum):
     SLOW = "slow"  # everything that happens takes it so much longer
     SKEW = "skew"  # its clock runs at another rate
     REFUSE = "refuse"  # it takes in no new connection
+    JOIN = "join"  # its process starts only now; before, it is absent
+    LEAVE = "leave"  # it leaves in order; its undo is a new process in its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,11 @@ class Injection:
     peers: tuple[int, ...] = ()
     amount: float = 0.0
     direction: str = "both"
+
+
+def late(injections: Iterable[Injection]) -> frozenset[int]:
+    """The nodes that are not there at the start."""
+    return frozenset(i.node for i in injections if i.action is Action.JOIN)
 
 
 @runtime_checkable

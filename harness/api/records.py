@@ -17,7 +17,7 @@ from harness.core.ranks import RankSet
 from harness.core.tree import Tree
 
 EVENT_KINDS: Mapping[str, str] = {
-    "node-started": "node, pid, host: a node process runs",
+    "node-started": "node, pid, host: a node process runs; life: how many ran in its place before, where any did",
     "attached": "node, parent, depth: a node has its parent for the first time",
     "tree-ready": "nodes, took_s: every node is attached and the front-end knows it",
     "workload-started": "the front-end called the workload's start: faults' at_s count from here",
@@ -37,6 +37,11 @@ EVENT_KINDS: Mapping[str, str] = {
     "suspect": "member, ranks, by, cause: the front-end heard that a node was lost; ranks: the back-ends that went with it",
     "dead": "member, ranks, order: the front-end declared a node dead by its n-th order of deaths; it is fenced from now on",
     "rejoined": "member, parent: a suspect came back in time",
+    "absent": "members, ranks: back-ends that are not there at the start and may join later",
+    "admitted": "member, ranks, life, first (stream: wave): a new process is let in, and contributes from these waves on",
+    "joined": "member, parent: a back-end that was let in has attached",
+    "leaving": "node, rank, made (stream: waves): a back-end was told to leave; it produces nothing more",
+    "left": "member, ranks, first (stream: wave): it left in order; from these waves on it is no member",
     "fenced": "node: a node that had been declared dead ended itself",
     "front-end-lost": "by: a node found nobody to adopt it, or a standby asks for votes since the front-end is lost",
     "took-over": "node, generation, lost, votes: the standby is in charge in place of the front-end",

@@ -17,6 +17,11 @@ STYLES: Mapping[str, str] = {
     "suspect": "yellow",
     "dead": "red",
     "rejoined": "green",
+    "absent": "yellow",
+    "admitted": "green",
+    "joined": "green",
+    "leaving": "yellow",
+    "left": "yellow",
     "fenced": "yellow",
     "took-over": "yellow",
     "alone": "yellow",
@@ -50,6 +55,16 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
             return f"node {get('member')} is declared dead"
         case "rejoined":
             return f"node {get('member')} is back below node {get('parent')}"
+        case "absent":
+            return f"nodes {', '.join(map(str, get('members') or ()))} are not there yet"
+        case "admitted":
+            return f"node {get('member')} is let in, {_from(get('first') or {})}"
+        case "joined":
+            return f"node {get('member')}, let in before, is below node {get('parent')}"
+        case "leaving":
+            return f"node {get('node')} begins to leave"
+        case "left":
+            return f"node {get('member')} has left: no member {_from(get('first') or {})}"
         case "fenced":
             return f"node {get('node')}, declared dead before, has ended itself"
         case "took-over":
@@ -68,6 +83,12 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
             return "workload finished" if get("ok") else f"workload failed: {get('reason')}"
         case _:
             return None
+
+
+def _from(first: Mapping[str, int]) -> str:
+    """From which waves on, by stream."""
+    found = ", ".join(f"wave {wave} of stream {stream}" for stream, wave in list(first.items())[:3])
+    return f"from {found}{' ...' * (len(first) > 3)} on" if found else "before any stream"
 
 
 def _trigger(trigger: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.core.agreement import compare
+from harness.core.agreement import KINDS, compare
 
 #: So many are named in the row that is drawn anew.
 _MOST = 4
@@ -22,15 +22,17 @@ class Losses:
     def take(self, event: Mapping[str, Any]) -> None:
         """Take in one event; most say nothing about this."""
         kind = event["kind"]
-        if kind in ("dead", "view", "suspect", "rejoined"):
+        if kind in KINDS:
             self._events.append(event)
         member = int(event.get("member", -1))
         if kind == "suspect":
             self._suspect[member] = float(event["t_s"])
-        elif kind in ("rejoined", "dead"):
+        elif kind in ("rejoined", "joined", "dead"):
             self._suspect.pop(member, None)
         if kind == "dead":
             self._dead[member] = float(event["t_s"])
+        elif kind == "admitted":
+            self._dead.pop(member, None)
 
     @property
     def so_far(self) -> str:

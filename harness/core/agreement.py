@@ -15,13 +15,18 @@ from typing import Any
 from harness.core.port import Port
 from harness.core.ranks import RankSet
 
+#: The events of orders that change who is dead, and their signs in the digest.
+_SIGNS = {"dead": "", "left": "-", "admitted": "+"}
+#: All events that `compare` looks at, but for the end of the run.
+KINDS = ("absent", "view", "suspect", "rejoined", *_SIGNS)
 #: Digits of a digest, in hexadecimal.
 _DIGITS = 16
 
 
-def chained(digest: str, nodes: Iterable[int]) -> str:
-    """The digest of a sequence of deaths after one more order, about `nodes`; that of no orders is empty."""
-    text = f"{digest}:{','.join(map(str, sorted(nodes)))}"
+def chained(digest: str, nodes: Iterable[int], sign: str = "") -> str:
+    """The digest of a sequence of deaths after one more order, about `nodes`; that of no orders is empty. sign: "-" where they
+    left in order, "+" where they were let in (again)."""
+    text = f"{digest}:{sign}{','.join(map(str, sorted(nodes)))}"
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
@@ -39,8 +44,8 @@ class Agreement:
 
     lost: node to the time, in seconds since the trial's start, at which it was declared dead, in that order. agreed: the nodes
     that told the whole sequence. cut_off: those that told the beginning of it, since they were away. disagreeing: node to what
-    it says instead. None of the three has nodes that were declared dead, but for those that disagree. suspects: node to the
-    time since when it is missed, of those that were neither declared dead nor back when the trial ended.
+    it says instead. None of the three has nodes that were declared dead, or left, but for those that disagree. suspects: node
+    to the time since when it is missed, of those that were neither declared dead nor back when the trial ended.
     """
 
     lost: Mapping[int, float]
@@ -86,16 +91,26 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     nobody can say what it ordered last."""
     lost: dict[int, float] = {}
     suspects: dict[int, float] = {}
-    order_of: dict[int, list[int]] = {}
+    away: set[int] = set()
+    order_of: dict[int, tuple[str, list[int]]] = {}
     by = 0
     for e in events:
         if e["kind"] == "suspect":
             suspects[int(e["member"])] = float(e["t_s"])
-        elif e["kind"] in ("rejoined", "dead"):
-            suspects.pop(int(e.get("member", e["node"])), None)
-        if e["kind"] == "dead":
-            lost[member := int(e.get("member", e["node"]))] = float(e["t_s"])
-            order_of.setdefault(int(e.get("order", 0)), []).append(member)
+        elif e["kind"] == "rejoined":
+            suspects.pop(int(e["member"]), None)
+        elif e["kind"] == "absent":
+            away |= set(e["members"])
+        elif e["kind"] in _SIGNS:
+            member = int(e.get("member", e["node"]))
+            suspects.pop(member, None)
+            lost.pop(member, None)
+            away.discard(member)
+            if e["kind"] == "dead":
+                lost[member] = float(e["t_s"])
+            elif e["kind"] == "left":
+                away.add(member)
+            order_of.setdefault(int(e.get("order", 0)), (_SIGNS[e["kind"]], []))[1].append(member)
             by = int(e["node"])
     views = {int(e["node"]): e for e in events if e["kind"] == "view"}  # of several processes in one place, the last
     root = next((int(e.get("node", 0)) for e in reversed(events) if e["kind"] == "finished"), by)
@@ -106,10 +121,11 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     if own is None or (order_of and not int(own["heard"])):  # that is another process, which was turned away
         return None
     gave_up = any(e["kind"] == "gave-up" and int(e["node"]) == root for e in events)
-    chain, dead = [""], [RankSet()]
-    for nodes in (order_of[number] for number in sorted(order_of)):
-        chain.append(chained(chain[-1], nodes))
-        dead.append(dead[-1] | RankSet.of(n for n in nodes if n))
+    chain, dead = [""], [RankSet.of(n for e in events if e["kind"] == "absent" for n in e["members"])]
+    for sign, nodes in (order_of[number] for number in sorted(order_of)):
+        chain.append(chained(chain[-1], nodes, sign))
+        named = RankSet.of(n for n in nodes if n)
+        dead.append(dead[-1] - named if sign == "+" else dead[-1] | named)
     agreed: list[int] = []
     cut_off: list[int] = []
     disagreeing: dict[int, str] = {}
@@ -119,7 +135,7 @@ def compare(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
         names = RankSet((int(a), int(b)) for a, b in said["dead"])
         whole = orders == len(chain) - 1
         if known and names == dead[orders] and (whole or heard < int(own["heard"])):
-            if node not in lost:
+            if node not in lost and node not in away:
                 (agreed if whole else cut_off).append(node)
             continue
         if not known and node == root and gave_up:

@@ -32,7 +32,7 @@ class FrontEndHandle(Protocol):
 
     @property
     def alive(self) -> RankSet:
-        """The back-ends that are not known to be dead."""
+        """The back-ends that are members now: not known to be dead, not gone in order, not still to come."""
         ...
 
     def open_stream(self, spec: StreamSpec) -> int:
@@ -92,7 +92,8 @@ class FrontEndApp(Protocol):
     def on_writable(self, fe: FrontEndHandle, stream: int) -> None: ...
 
     def on_membership(self, fe: FrontEndHandle, dead: RankSet) -> None:
-        """The set of back-ends known to be dead has grown to `dead`."""
+        """The set of back-ends that are no members now has changed to `dead`: it grows by those that died or left in order,
+        and shrinks by those that were let in."""
         ...
 
     def on_timer(self, fe: FrontEndHandle) -> None: ...

@@ -87,6 +87,25 @@ class BackEnd(Node):
         if now >= self.context.due:
             self.context.due = NEVER
             self.streams.dirty.update(self.streams.up)
+        if self.leaving:
+            self._say_so()
+
+    def leave(self) -> None:
+        """Leave in order: produce nothing more, and end once the front-end has what was produced and says so."""
+        if not self.leaving:
+            self.leaving = True
+            self.out.event("leaving", rank=self.rank, made={str(i): waves for i, waves in self._made().items()})
+            self._say_so()
+
+    def _made(self) -> dict[int, int]:
+        """By stream, how many waves it has produced; one that was begun is brought to its end."""
+        return {i: -(-s.next // s.units.per_wave) for i, s in self.streams.up.items() if self.rank in s.members}
+
+    def _say_so(self) -> None:
+        """Again and again, since it may be lost with a node."""
+        if self.parent is not None and not self.closing:
+            ends = {i: waves * self.streams.up[i].units.per_wave for i, waves in self._made().items()}
+            self.notify({"op": "leaves", "node": self.id, "life": self.life, "ends": ends})
 
     def on_opened(self, stream: UpStream) -> None:
         if self.rank in stream.members:
@@ -147,6 +166,8 @@ class SourceTable(StreamTable):
                 if not self._send_chunk(s, parent):
                     return
                 continue
+            if node.leaving:
+                return
             items = back.app.produce(back.handle, s.stream, s.next, min(room, s.units.batch))
             if items is None or not len(items):
                 return
@@ -168,6 +189,8 @@ class SourceTable(StreamTable):
             chunks.clear()
         if not chunks:
             if not s.relaying and s.next + u.per_wave > s.acked + s.window:
+                return False
+            if self.node.leaving:
                 return False
             items = back.app.produce(back.handle, s.stream, s.next // u.per_wave, 1)
             if items is None or not len(items):

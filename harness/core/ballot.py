@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.core import frames
 from harness.core.actions import Neighbour
+from harness.core.comers import LEFT
 from harness.core.frames import FrameError
 from harness.core.port import Port
 
@@ -92,9 +93,15 @@ class Ballot:
 
 def why_not(node: Port, child: int, body: Mapping[str, Any], helpless: bool) -> str:
     """Why `child`, that attaches with this body, is not taken in by `node`, whatever its votes; empty where it is."""
+    lives, life = node.lives, body["life"]
+    if child in lives.away and life == lives.life(child):
+        return LEFT
+    if node.closing and lives.must_ask(child, life, node.settings.rejoin):  # nobody can let it in any more
+        return "closing"
     if child in node.dead:
         return "fenced: it was declared dead"
-    if body["life"] and node.tree.nodes[child].rank is not None:  # its waves would be taken for those of the first
+    # Its waves would be taken for those of the process that contributes.
+    if 0 <= child < len(node.tree.nodes) and node.tree.nodes[child].rank is not None and life != lives.life(child):
         return "fenced: another process contributed in its name"
     if node.closing:
         return "closing"

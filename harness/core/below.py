@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.core.comers import WISHES
+
 Edge = tuple[int, int, int]
 
 
@@ -21,7 +23,9 @@ class Below:
         return [(n, by, inc) for n, (by, inc) in self._edges.items()]
 
     def learn(self, notice: dict[str, Any]) -> None:
-        """Take in a notice that passes through: joined, lost, or the whole subtree of a node."""
+        """Take in a notice that passes through: joined, lost, or the whole subtree of a node. A wish is none."""
+        if notice["op"] in WISHES:
+            return
         self.version += 1
         node = int(notice["node"])
         if notice["op"] == "lost":

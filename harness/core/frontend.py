@@ -9,6 +9,8 @@ import msgpack
 
 from harness.core.actions import Neighbour
 from harness.core.apps import FrontEndApp, PluginError
+from harness.core.comers import WISHES
+from harness.core.comings import Comings
 from harness.core.downstream import Message
 from harness.core.filters import Array, DownFilter, Filter, Items
 from harness.core.handover import Log
@@ -69,6 +71,7 @@ class FrontEndContext:
         self._node.order({"op": "open", "id": stream, "spec": spec.to_wire()})
         members = [list(pair) for pair in spec.members.ranges]
         recovery = str(spec.recovery)
+        self._node.comings.opened(stream)
         self._node.tell("stream-opened", stream=stream, name=spec.name, filter=spec.filter, recovery=recovery, members=members)
         return stream
 
@@ -134,6 +137,7 @@ class FrontEnd(Node):
         self.ending = False
         self.context = FrontEndContext(self)
         self.membership = Membership(tree, settings, now)
+        self.comings = Comings(self)
         self.everybody = tree.ranks_below(tree.root)
         self.next_stream = 1
         self.began = now
@@ -166,6 +170,9 @@ class FrontEnd(Node):
         m = self.membership
         for n in notices:
             node = int(n["node"])
+            if n["op"] in WISHES:
+                self.comings.take(n)
+                continue
             if n["op"] == "lost":
                 new = m.lost(node, int(n["inc"]), str(n["cause"]), self.now)
                 if new:
@@ -177,7 +184,7 @@ class FrontEnd(Node):
             else:
                 back = m.below_is(node, n["below"], self.now)
             for b in back:
-                self.tell("rejoined", member=b, parent=m.parents[b])
+                self.tell(self.comings.how(b), member=b, parent=m.parents[b])
             new = sorted(set(m.suspects) - before)
             if new:
                 self._suspect(new[0], new, node, m.suspects[new[0]].cause)
@@ -208,14 +215,27 @@ class FrontEnd(Node):
             raise PluginError("start of the front-end's application") from e
 
     def _declare_dead(self, nodes: set[int]) -> None:
+        self.members_changed(self.order_dead(nodes))
+
+    def order_dead(self, nodes: set[int]) -> RankSet:
+        """Say that these are dead; their ranks."""
         ranks = self.membership.ranks_of(nodes)
         for n in sorted(nodes):
             self.tell("dead", member=n, ranks=list(self.membership.ranks_of([n])), order=self.deaths + 1)
         self.order({"op": "dead", "nodes": sorted(nodes), "ranks": ranks.encoded})
+        return ranks
+
+    def members_changed(self, ranks: RankSet) -> None:
+        """These back-ends are members no more, or again."""
         if ranks and self.started:
             self.app.on_membership(self.context, self.dead_ranks)
         self._membership_changed()
         self.streams.tick()  # requests that nobody can answer any more end now
+
+    def on_late(self, late: set[int]) -> None:
+        self.membership.bury(late)
+        if late:
+            self.tell("absent", members=sorted(late), ranks=list(self.membership.ranks_of(late)))
 
     def recovery_progress(self, stream: int, wave: int, complete: bool) -> None:
         """Note the first results after a loss."""
@@ -295,6 +315,9 @@ class FrontEnd(Node):
 
     def advance(self, now: float) -> None:
         super().advance(now)
+        if self.comings.pending:
+            self.comings.act()
+            super().advance(now)
         if self.log is not None:
             self.log.flush()
 

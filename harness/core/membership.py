@@ -126,6 +126,12 @@ class Membership:
         self._unheard -= nodes
         return nodes
 
+    def awaits(self, node: int, now: float) -> None:
+        """A new process was let in on this place: it has the time of grace of an orphan to attach."""
+        self.dead.discard(node)
+        self.offences.pop(node, None)
+        self.suspects[node] = Suspect(now + self.settings.orphan_grace_s, "let in, and not attached yet")
+
     def due(self) -> float:
         """When the next suspect's time runs out."""
         return min((s.due for s in self.suspects.values()), default=NEVER)

@@ -12,15 +12,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from harness.core import actions, frames, orders, vetting
+from harness.core import actions, frames, lives, orders, vetting
 from harness.core.actions import Neighbour, Outputs
 from harness.core.agreement import chained
 from harness.core.ballot import Ballot, why_not
 from harness.core.below import Below
+from harness.core.comers import Lives
+from harness.core.courier import Courier
 from harness.core.downstream import SHUTDOWN, DownStream, Message
 from harness.core.filters import DownFilter, Filter
 from harness.core.frames import FrameError
-from harness.core.port import Port
 from harness.core.ranks import EMPTY, RankSet, union
 from harness.core.settings import NodeSettings
 from harness.core.streams import StreamTable
@@ -32,7 +33,7 @@ CONTROL: Final = 0
 _unpack: Final = frames.HEADER.unpack_from
 
 
-class Node(Port):
+class Node(Courier):
     """One communication process of `tree`. `filters` and `down_filters` are the plugins by name."""
 
     def __init__(
@@ -63,6 +64,7 @@ class Node(Port):
         self.deaths, self.deaths_digest = 0, ""  # orders of deaths that it was told, to be compared at the end (agreement)
         self.closing = False
         self.life = 0  # how many processes had this place before
+        self.lives = Lives()
         self.rearm = True
         self.last_tick = now
         self.waiting_children: list[tuple[Neighbour, dict[str, Any]]] = []
@@ -178,6 +180,7 @@ class Node(Port):
                 self.out.send(link, now, frames.control_frame(frames.PING))
         self.uplink.tick()
         self.streams.tick()
+        lives.ask_again(self)
 
     # -- links -----------------------------------------------------------------------------------------------------------
 
@@ -215,13 +218,6 @@ class Node(Port):
         # The news goes first: until the front-end knows that somebody may be missing, nobody may seem to have everything.
         self.notify({"op": "lost", "node": link.node, "by": self.id, "inc": link.incarnation, "cause": cause})
         self.streams.child_gone(link)
-
-    def child_left(self) -> None:
-        """While closing: once the last child has gone, say goodbye and end."""
-        if not self.children:
-            if self.parent is not None:
-                self.out.send(self.parent, self.now, frames.control_frame(frames.BYE))
-            self.out.exit = (0, "closed")
 
     # -- membership ------------------------------------------------------------------------------------------------------
 
@@ -291,6 +287,8 @@ class Node(Port):
         self._admit(link, body)
 
     def _admit(self, link: Neighbour, body: dict[str, Any]) -> None:
+        if not lives.may_come_in(self, link, body):
+            return
         reason = self.why_not(link.node, body)
         if reason:
             self.out.send(link, self.now, frames.object_frame(frames.REFUSE, {"reason": reason}))
@@ -342,23 +340,12 @@ class Node(Port):
             return
         self.streams.take_down(stream, message)
 
-    def send_down(self, child: Neighbour, stream: int, m: Message) -> None:
-        """Pass a message on. A back-end that is not addressed gets a place-holder: its number, and (as epoch) its size."""
-        frame = m.frame
-        if m.to and self.tree.nodes[child.node].rank is not None and m.to.isdisjoint(child.ranks):
-            frame = frames.control_frame(frames.DOWN, stream, m.seq, epoch=len(m.payload), meta=m.to.encoded)
-        child.last_sent = self.now
-        self.out.actions.append((actions.SEND, child.conn, (frame,)))
-
-    def message(self, stream: int, seq: int, payload: bytes, to: RankSet = EMPTY) -> Message:
-        """A new message, with the frame that carries it."""
-        return Message(seq, payload, to, frames.control_frame(frames.DOWN, stream, seq, payload, meta=to.encoded))
-
     def _on_control(self, order: dict[str, Any], payload: bytes) -> None:
         self.obey(order, payload)
         for waiting in [w for w in self.waiting_children if w[1]["control"] <= self.control.last]:
-            self.waiting_children.remove(waiting)
-            self._admit(*waiting)
+            if waiting in self.waiting_children:  # what was done for one may have let in another
+                self.waiting_children.remove(waiting)
+                self._admit(*waiting)
 
     def obey(self, order: dict[str, Any], payload: bytes) -> None:
         """Do what an order says. Raises FrameError for one that nobody gives."""
@@ -369,6 +356,10 @@ class Node(Port):
             self.streams.close(int(order["id"]))
         elif op == "dead":
             self.bury({int(n) for n in order["nodes"]}, RankSet.decode(order["ranks"]))
+        elif op == "admit":
+            lives.admit(self, order)
+        elif op == "left":
+            lives.see_off(self, order)
         elif op == "shutdown":
             self.shut_down()
         elif op == "root":
@@ -376,27 +367,24 @@ class Node(Port):
         else:
             raise FrameError(f"unknown control message {op!r}")
 
-    def bury(self, nodes: set[int], ranks: RankSet) -> None:
-        """The front-end has declared these dead: they are fenced from now on."""
+    def bury(self, nodes: set[int], ranks: RankSet, sign: str = "") -> None:
+        """The front-end has declared these dead, or (sign "-") seen them off: they are fenced from now on."""
         self.deaths += 1
-        self.deaths_digest = chained(self.deaths_digest, nodes)
+        self.deaths_digest = chained(self.deaths_digest, nodes, sign)
         self.dead |= nodes
         self.dead_ranks = orders.join(self.dead_ranks, ranks)
-        if self.id in nodes:
-            self.out.event("fenced")
-            self.out.exit = (4, "fenced: this node had been declared dead")
+        lives.forget(self, ranks)
+        if self.id in nodes and lives.is_this_life(self):
+            if not sign:
+                self.out.event("fenced")
+                self.out.exit = (4, "fenced: this node had been declared dead")
             return
         for child in list(self.children.values()):
             if child.node in self.dead:
-                self.drop(child, "fenced")
+                self.drop(child, "left" if sign else "fenced")
             elif not child.ranks.isdisjoint(ranks):
                 self.set_ranks(child, child.ranks)
 
     def close_below(self) -> None:
         """The tree is closing, and the order can reach this subtree through this node only."""
         self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, SHUTDOWN))
-
-    def shut_down(self) -> None:
-        """Close in order: children first."""
-        self.closing = True
-        self.child_left()

@@ -23,13 +23,15 @@ class Piece:
 
 
 class Inbox:
-    """What one child has sent on one stream. `expect` is the next unit that fits; `epoch` the child's incarnation."""
+    """What one child has sent on one stream. `expect` is the next unit that fits; `epoch` the child's incarnation;
+    `floor`: below this unit nobody below the child contributes (lives.py)."""
 
-    __slots__ = ("epoch", "expect", "granted", "queue", "reader", "received")
+    __slots__ = ("epoch", "expect", "floor", "granted", "queue", "reader", "received")
 
     def __init__(self, epoch: int, expect: int) -> None:
         self.epoch = epoch
         self.expect = expect
+        self.floor = 0
         self.queue: deque[Piece] = deque()
         self.received = 0
         self.granted = 0

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from harness.core.actions import Neighbour, Outputs
 from harness.core.apps import BackEndApp, BackEndHandle, FrontEndApp, FrontEndHandle
 from harness.core.below import Below
+from harness.core.comers import Lives
 from harness.core.downstream import DownStream, Message
 from harness.core.filters import DownFilter, Filter
 from harness.core.membership import Membership
@@ -42,6 +43,9 @@ class Port:
     #: Set where a timer may have become due earlier; the loop asks for `deadline` again and clears it.
     rearm: bool
     life: int
+    lives: Lives
+    #: Whether this back-end was told to leave: it produces nothing more.
+    leaving: bool = False
 
     @property
     @abstractmethod
@@ -71,6 +75,9 @@ class Port:
     def credentials(self) -> dict[str, int]:
         """What an ATTACH says beside the streams where the tree has a standby (harness.core.ballot)."""
         return {}
+
+    def on_late(self, late: set[int]) -> None:
+        """These back-ends are not awaited at the start."""
 
     def counted(self) -> None:
         """More votes are known than before."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.comers import Comers
 from harness.core.decompose import lowered_state, pull
 from harness.core.downstream import Message
 from harness.core.filters import Array, Items
@@ -215,6 +216,8 @@ class ResultTable(StreamTable):
         """The next units that the stream's policy lets out."""
         if s.relaying:
             return s.relay.popleft() if s.relay else None
+        if s.comers is not None and not self._up_to_a_change(s, d, s.comers):
+            return None
         quick = s.merge_heads(s.limit, d.accept if s.replay else None)
         if quick is not None:
             return quick
@@ -231,12 +234,21 @@ class ResultTable(StreamTable):
             return None
         return s.merge(s.limit)
 
+    def _up_to_a_change(self, s: UpStream, d: Delivery, comers: Comers) -> bool:
+        """Merge up to where other ranks contribute. Units of nobody alive are lost (replay). False: the stream is closed."""
+        floor = comers.floor(s.members - self.node.dead_ranks)
+        if s.replay and floor > s.next and not s.has_input():
+            s.next = floor
+            self._torn(s, d, floor)
+        s.limit = comers.bound(s.next)
+        return s.stream in self.delivery
+
     def _acceptable(self, s: UpStream, d: Delivery, ranks: RankSet) -> bool:
         """Whether a wave with these contributors may go out now. Under replay nobody who is alive may be missing, unless the
         policy says so."""
         if ranks is s.members or ranks == s.members:
             return True
-        missing = s.members - ranks - self.node.dead_ranks
+        missing = s.members - ranks - self.node.dead_ranks - s.coming()
         if s.spec.accept is Accept.QUORUM:
             return len(ranks) >= s.spec.quorum and missing.issubset(self.front.membership.suspect_ranks)
         if not missing:
@@ -316,7 +328,7 @@ class ResultTable(StreamTable):
             front.fail(WavesLost(s.stream, first, count))
             return
         self.delivered += count
-        missing = s.members - ranks if ranks != s.members else EMPTY
+        missing = s.members - ranks - s.outside(first) if ranks != s.members else EMPTY
         complete = not missing
         if front.recovering:
             front.recovery_progress(s.stream, first, not (missing - node.dead_ranks))

@@ -18,7 +18,9 @@ class NodeSettings:
     of the lease). connect_timeout_s: how long one adoption attempt may take (START_UP_PATIENCE
     times as long while the tree starts and all nodes connect at once). leaf_grace_s: how long a back-end whose own
     link broke may take to come back before it is declared dead. orphan_grace_s: the same for back-ends that fell silent or
-    lost an ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error."""
+    lost an ancestor, and for communication processes. max_frame_bytes: a larger frame is a protocol error.
+    rejoin: whether a new process in the place of a back-end that was killed is let in, from a later wave on; otherwise it is
+    fenced. One that left in order is always let in."""
 
     lease_s: float = 2.0
     heartbeat_s: float = 0.25
@@ -27,6 +29,7 @@ class NodeSettings:
     orphan_grace_s: float = 2.0
     start_timeout_s: float = 60.0
     max_frame_bytes: int = 8 << 20
+    rejoin: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_s <= self.lease_s / 3:

@@ -95,7 +95,8 @@ class Result:
     """Consecutive waves of one stream, reduced, as the front-end delivers them.
 
     values: after `lower`: shape (count, *item) or a list of `count` objects. contributors: the ranks inside every one of
-    these waves. complete: every member of the communicator contributed. missing: the members that did not.
+    these waves. complete: every member of the communicator contributed; who had not come yet, or had left in order, was no
+    member for these waves. missing: the members that did not.
     granted_s: when the window was opened for the first of these waves (closed-loop latency is now - granted_s).
     """
 

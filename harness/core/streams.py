@@ -81,6 +81,7 @@ class StreamTable(PartTable):
                 continue
             self._first_child(s)
             s.add_child(link.conn, epoch, s.acked if s.replay else nxt)
+            s.refloor(link.conn, link.ranks)
             self.report_down(i)
             self._changed(s)
 
@@ -124,6 +125,9 @@ class StreamTable(PartTable):
                     self.node.out.send(link, self.node.now, frames.control_frame(frames.REWIND, i, s.acked))
                 self._changed(s)
                 self.report_down(i)
+            if s.comers is not None:
+                s.refloor(link.conn, link.ranks)
+                self.dirty[i] = s
 
     def _first_child(self, s: UpStream) -> None:
         """A child takes part. Where none did, the parent begins to count anew (do-not-wait)."""
@@ -313,6 +317,8 @@ class StreamTable(PartTable):
         if s.relaying:
             self._relay(s, parent)
             return
+        if s.comers is not None and s.replay:
+            s.jump()
         while True:
             quick = s.merge_heads(s.limit)
             if quick is not None:

@@ -13,6 +13,7 @@ from typing import Final
 from harness.core import actions, frames, vetting
 from harness.core.actions import Neighbour
 from harness.core.adoption import Policy, ranked_for
+from harness.core.comers import LEFT
 from harness.core.port import Port
 from harness.core.settings import START_UP_PATIENCE
 
@@ -122,7 +123,7 @@ class Uplink:
         self.told = node.below.version
         body = {
             "ranks": node.ranks().encoded,
-            "inc": self.incarnation,
+            "inc": (node.life << 20) + self.incarnation,  # news of an earlier life is old news
             "below": node.below.edges(),
             "lost": self.lost_parent,
             "control": node.control.last,
@@ -197,6 +198,9 @@ class Uplink:
         node = self.node
         node.links.pop(link.conn, None)
         node.out.actions.append((actions.CLOSE, link.conn, None))
+        if reason == LEFT:  # it was away when the order came that it waited for
+            node.out.exit = (0, "left")
+            return
         if reason.startswith("fenced"):
             node.out.event("fenced")
             node.out.exit = (4, f"refused by node {link.node}: {reason}")

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from harness.core.apps import PluginError
+from harness.core.comers import Comers
 from harness.core.filters import Codec, Filter, Items
 from harness.core.frames import FrameError, MetaCache, concat_items
 from harness.core.ledger import Kept, Ledger
 from harness.core.pieces import Inbox, Outbox, Piece
-from harness.core.ranks import RankSet, union
+from harness.core.ranks import EMPTY, RankSet, union
 from harness.core.spec import Recovery, StreamSpec, Sync
 from harness.core.units import Units
 
@@ -73,6 +74,8 @@ class UpStream:
         self.meta = MetaCache()
         self.waits = False
         self.array = filter_.codec is Codec.ARRAY
+        #: Set once a member comes or goes while the stream runs.
+        self.comers: Comers | None = None
 
     # -- what children send ---------------------------------------------------------------------------------------------
 
@@ -138,6 +141,13 @@ class UpStream:
     def add_child(self, key: Hashable, epoch: int, expect: int) -> None:
         self.inboxes[key] = Inbox(epoch, expect)
 
+    def refloor(self, key: Hashable, ranks: RankSet) -> None:
+        """These ranks are below a child now: it sends nothing below what they contribute (replay)."""
+        inbox = self.inboxes.get(key)
+        if inbox is not None and self.comers is not None and self.replay:
+            inbox.floor = self.comers.floor(ranks & self.members)
+            inbox.expect = max(inbox.expect, inbox.floor)
+
     def drop_child(self, key: Hashable) -> bool:
         """Forget a child; False where it took no part."""
         return self.inboxes.pop(key, None) is not None
@@ -151,7 +161,7 @@ class UpStream:
         self.outbox.clear()
         self.waiting_since = None
         for inbox in self.inboxes.values():
-            inbox.clear(self.acked)
+            inbox.clear(max(self.acked, inbox.floor))
 
     def credit(self, limit: int, epoch: int) -> None:
         """The parent takes units below `limit`. What it said to an earlier epoch holds for one window only (replay): it takes
@@ -307,6 +317,19 @@ class UpStream:
         hole = max(0, reach - self.next)
         self.next += hole
         return hole
+
+    def jump(self) -> None:
+        """Go on behind units to which nobody below contributes: all who will have come later (replay)."""
+        if self.inboxes:
+            self.next = max(self.next, min(i.queue[0].first if i.queue else i.expect for i in self.inboxes.values()))
+
+    def coming(self) -> RankSet:
+        """The ranks that were let in, and contribute from a later unit on than the next."""
+        return EMPTY if self.comers is None else self.comers.coming(self.next)
+
+    def outside(self, wave: int) -> RankSet:
+        """The ranks of the communicator that are no members for this wave (at the front-end)."""
+        return EMPTY if self.comers is None else self.comers.outside(wave * self.units.per_wave)
 
     def floor(self) -> int:
         """The mark that goes down with the credits: what nobody below need keep."""

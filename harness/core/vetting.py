@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.core.comers import WISHES
 from harness.core.ranks import RankSet
 from harness.core.tree import Tree
 
@@ -17,6 +18,8 @@ def notice(raw: Any, tree: Tree) -> dict[str, Any]:
     """News about membership: about nodes of the tree, each below one that is nearer to the root, as every adoption has it. So
     what is known of the tree stays a tree."""
     n = {**raw}
+    if n["op"] in WISHES:
+        return _wish(n, tree)
     if n["op"] not in ("joined", "lost", "below"):
         raise ValueError(f"unknown news {n['op']!r}")
     edges = _edges(n["below"], tree) if n["op"] != "lost" else []
@@ -25,6 +28,15 @@ def notice(raw: Any, tree: Tree) -> dict[str, Any]:
     elif not 0 < int(n["node"]) < len(tree.nodes):
         raise ValueError(f"news of node {n['node']}, which the tree does not have")
     return n
+
+
+def _wish(n: dict[str, Any], tree: Tree) -> dict[str, Any]:
+    """What asks the front-end for an order: a back-end that wants to be let in, or to leave."""
+    node, life = int(n["node"]), int(n["life"])
+    if not 0 < node < len(tree.nodes) or tree.nodes[node].rank is None or life < 0:
+        raise ValueError(f"node {node}, life {life}, {n['op']}, and is no back-end of the tree")
+    found = {"op": n["op"], "node": node, "life": life}
+    return found if n["op"] == "applies" else {**found, "ends": positions(n["ends"])}
 
 
 def _edges(raw: Any, tree: Tree) -> list[tuple[int, int, int]]:
@@ -54,6 +66,6 @@ def attach(raw: Any, tree: Tree) -> dict[str, Any]:
     """The body of an ATTACH."""
     _edges(raw["below"], tree)
     raw = {"life": 0, "generation": 0, "root": 0, "trail": 0, "log": 0, **raw}
-    numbers = ("inc", "lost", "control", "generation", "root", "trail", "log")
+    numbers = ("inc", "life", "lost", "control", "generation", "root", "trail", "log")
     known: Mapping[str, Any] = {name: int(raw[name]) for name in numbers}
     return {**raw, **known, "ranks": RankSet.decode(raw["ranks"]), "streams": marks(raw["streams"], 5)}

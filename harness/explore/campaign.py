@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.api.errors import InfrastructureError, UsageError
 from harness.core.settings import NodeSettings
+from harness.explore import comings
 from harness.explore.judge import Outcome, run_scenario
 from harness.explore.paths import PATHS
 from harness.explore.shrink import shrink
@@ -116,6 +117,10 @@ class Tally:
         return [path for path in PATHS if not self.paths[path] and _reachable(path, space)]
 
 
+#: Paths of back-ends that come and go.
+_COMING = ("joined-late", "left", "rejoined-after-leaving", "rejoined-after-death", "contributed-after-joining")
+
+
 def _reachable(path: str, space: Space) -> bool:
     kinds = set(space.fault_kinds) if space.faults else set()
     if path in ("composed", "decomposed") and path.removesuffix("d") not in space.recoveries:
@@ -128,6 +133,8 @@ def _reachable(path: str, space: Space) -> bool:
         return space.standbys > 0 and "hang" in kinds
     if path == "went-on-alone":
         return space.standbys > 0 and bool(kinds & {"crash", "host-loss"})
+    if path in _COMING:
+        return space.members > 0 and bool(set(space.workloads) & set(comings.WORKLOADS))
     if path.startswith("restarted"):
         return "restart" in kinds
     if path == "partition-healed":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.tree import Tree
+from harness.explore import excuse
 from harness.explore.paths import paths_taken
 from harness.explore.space import Tables, toml_text
 from harness.registry import Registry
@@ -101,14 +102,21 @@ def _judged(
         plan["injections"] = [i for i in plan["injections"] if (i["fault"], i["node"]) in done]
         record, missing = load_trial(directory, plan, events)
         expect = trial.expect.recovery or "exact"
-        check = plain_check(trial.workload.check(record, trial.context, expect))
-        found = {**plan, "outcome": "measured", "reason": "", "check": check, "record_notes": list(missing)}
+        said = trial.workload.check(record, trial.context, expect)
         if _no_root(events, trial.tree):
             return []
         dead = {rank for e in events if e["kind"] == "dead" for rank in e["ranks"]}
-        if len(dead) == len(trial.tree.back_ends):
+        excused = False
+        if excuse.changes(events):
+            excused = excuse.ended_so(events) and excuse.nobody_left(record)
+            said = excuse.without_the_end(said, record) if excused else said
+        elif len(dead) == len(trial.tree.back_ends):
             return []  # nobody was left: a typed error is the right answer
+        check = plain_check(said)
+        found = {**plan, "outcome": "measured", "reason": "", "check": check, "record_notes": list(missing)}
         verdict = registry.judge(record, found)
-    if verdict["verdict"] == "passed" or (check["passed"] is None and not verdict.get("reasons")):
+    follows = excuse.what_follows(events) if excused else ()
+    reasons = [r for r in verdict["reasons"] if not r.startswith(tuple(follows))]
+    if verdict["verdict"] == "passed" or not reasons:
         return []
-    return [(str(verdict["verdict"]), reason) for reason in verdict["reasons"]]
+    return [(str(verdict["verdict"]), reason) for reason in reasons]

@@ -36,6 +36,11 @@ PATHS: Mapping[str, str] = {
     "typed-error": "a request ended in a typed error",
     "back-end-lost": "a back-end was declared dead",
     "front-end-child-lost": "the front-end itself lost a child",
+    "joined-late": "a back-end came while streams ran, and was let in",
+    "left": "a back-end left in order",
+    "rejoined-after-leaving": "a back-end that had left was let in again",
+    "rejoined-after-death": "a new process in the place of a dead back-end was let in",
+    "contributed-after-joining": "a back-end that was let in attached while the workload ran",
     "partition-healed": "a partition healed while the workload ran",
     "standby-took-over": "the front-end was lost, and its standby went on",
     "took-over-within-a-wave": "it had waves sent again that the front-end had not delivered",
@@ -63,6 +68,8 @@ class _Walk:
         self.partitions: set[int] = set()
         self.finished = False
         self.took_over_s = -math.inf
+        #: Back-ends that are no members: the path that their coming back is.
+        self.away: dict[int, str] = {}
 
     def over(self, events: Sequence[Event]) -> Counter[str]:
         steps: Mapping[str, Callable[[Event], None]] = {
@@ -85,6 +92,10 @@ class _Walk:
             "stream-opened": self._opened,
             "stream-error": lambda e: self._count("typed-error"),
             "finished": self._finish,
+            "absent": lambda e: self.away.update(dict.fromkeys(e["members"], "joined-late")),
+            "left": self._left,
+            "admitted": lambda e: self._count(self.away.pop(e["member"], "rejoined-after-death")),
+            "joined": self._joined,
             "fault-undone": self._undone,
             "fault": self._fault,
         }
@@ -150,6 +161,14 @@ class _Walk:
         times.add(round(float(e["t_s"]), 2))
         if len(times) == 2:
             self._count("replay-across-two-epochs")
+
+    def _left(self, e: Event) -> None:
+        self._count("left")
+        self.away[e["member"]] = "rejoined-after-leaving"
+
+    def _joined(self, e: Event) -> None:
+        if not self.finished:
+            self._count("contributed-after-joining")
 
     def _opened(self, e: Event) -> None:
         if self.searching:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.core.tree import Tree
+from harness.explore.comings import comings
 
 Tables = dict[str, Any]
 
@@ -43,7 +44,8 @@ class Space:
     use a part. at_events: some strike between two given events. heal_s: how long after the last fault the front-end may still
     suspect somebody. adopters: policies of adoption to choose from. standbys: how often there is a standby, where
     the tree has room for one (a probability); then faults strike the front-end, too. uneven: how often links and machines
-    are not all alike (a probability).
+    are not all alike (a probability). members: how often back-ends come late, leave, or come back (a probability), with a
+    load whose check knows of that.
     """
 
     depth: int = 6
@@ -61,6 +63,7 @@ class Space:
     adopters: tuple[str, ...] = ADOPTERS
     standbys: float = 0.2
     uneven: float = 0.0
+    members: float = 0.2
 
     def __post_init__(self) -> None:
         for name, most in (("depth", 6), ("fanout", 32), ("nodes", 100_000), ("waves", 1_000_000), ("streams", 64)):
@@ -78,7 +81,7 @@ class Space:
                 raise ValueError(f"{name} is empty; there are {', '.join(known)}")
         if self.faults and not self.fault_kinds:
             raise ValueError(f"fault_kinds is empty; there are {', '.join(FAULTS)}, or say faults = 0")
-        for name in ("standbys", "uneven"):
+        for name in ("standbys", "uneven", "members"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be between 0 and 1")
         if self.spread_s <= 0 or self.heal_s <= 0:
@@ -93,15 +96,16 @@ def scenario(space: Space, name: str, node: Mapping[str, Any], seed: int) -> Tab
     case |= _load(rng, space, random.Random(f"recovery {seed}"))
     faults = _faults(rng, space, tree)
     faults = [*_front_end_lost(seed, space, tree, case), *faults][: space.faults]
-    if faults:
-        case["fault"] = faults
+    acts = comings(seed, space.members, space.spread_s, tree, case)
+    if faults or acts:
+        case["fault"] = [*faults, *acts]
     testbed = _testbed(rng)
     if "turn_s" in testbed and max(len(n.children) for n in tree.nodes) > _BROAD:
         testbed["turn_s"] = min(testbed["turn_s"], 1e-5)
     return {
         "suite": {"name": name, "seed": seed},
         "testbed": testbed | _hosts(node, policy := _policy(space, seed)) | _uneven(space, seed, testbed),
-        "node": policy | dict(node),
+        "node": policy | dict(node) | ({"rejoin": True} if acts else {}),
         "case": [case],
     }
 

@@ -28,6 +28,7 @@ from harness.registry import Chosen, Mistakes, Registry, plain
 from harness.registry.mistakes import asked
 from harness.run.adopters import try_adopters
 from harness.run.cases import Case, expand, placed
+from harness.run.comings import try_comings
 from harness.run.needs import try_needs
 from harness.run.standbys import lacks_hooks
 from harness.run.suite import read_suite
@@ -238,10 +239,11 @@ def _trials(
 ) -> tuple[TrialPlan, ...]:
     found = []
     for case in cases:
-        tree = place(case.tree, hosts)
+        tree, refused = place(case.tree, hosts), False
         for index in range(head.trials):
             seed = derived_seed(head.seed, case.id, index)
             injections = _injections(case, tree, seed, mistakes)
+            refused = refused or not try_comings(case, injections, tree, settings.rejoin, mistakes)
             context = _context(case, tree, seed)
             if index == 0 and _try_front_end(case, context, mistakes):
                 _try_filters(case, context, mistakes)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
+from harness.core.backend import BackEnd
 from harness.sim.seats import ALARM, NEVER, Pipe, Seat
 from harness.sim.world import World
 
 KILLED = -9
+#: How often it is looked whether a process that leaves has ended.
+_AGAIN_S = 0.01
 
 
 def kill(world: World, node: int) -> bool:
@@ -50,9 +54,31 @@ def restart(world: World, node: int) -> bool:
     seat.node = world.build(node, seat.clock(world.now), seat.past)
     seat.alive, seat.begun, seat.vanished, seat.exit = True, False, False, None
     seat.due, seat.alarm, seat.idle, seat.busy_until = 0.0, NEVER, 0, 0.0
-    world.tell({"t_s": world.now, "kind": "node-started", "node": node, "host": world.tree.nodes[node].host})
+    life = {"life": seat.past} if seat.past else {}
+    world.tell({"t_s": world.now, "kind": "node-started", "node": node, "host": world.tree.nodes[node].host, **life})
     world.at(world.now, world.begin, node)
     return True
+
+
+def leave(world: World, node: int) -> bool:
+    """A back-end leaves in order. False where no back-end runs there."""
+    seat = world.seats[node]
+    if not seat.running or not isinstance(seat.node, BackEnd):
+        return False
+    seat.node.leave()
+    world.happen(seat, (ALARM, None, None, None))
+    return True
+
+
+def come_back(world: World, node: int) -> bool:
+    """A new process takes the place of one that left, as soon as that has ended. True."""
+    if not restart(world, node):
+        world.at(world.now + _AGAIN_S, partial(_try_again, world), node)
+    return True
+
+
+def _try_again(world: World, node: int) -> None:
+    come_back(world, node)
 
 
 def stop(world: World, node: int) -> bool:

@@ -22,6 +22,7 @@ INVARIANTS: Final[Mapping[str, str]] = {
     "no-cycles": "a parent is strictly nearer to the root than its child",
     "epochs-monotonic": "the epoch of a stream at a node never goes back",
     "waves-monotonic": "the next wave of a stream at a node goes back by a rewind only",
+    "lives-apart": "a back-end that is let in begins behind all that a process before it has produced",
     "memory-within-credit": "a node holds no more of a stream than the windows allow",
     "fenced": "the front-end has nobody below it whom it has declared dead",
     "no-busy-loop": "a node that wakes itself has something to do",
@@ -49,6 +50,8 @@ class Invariants:
         self._next = world.watch
         self._seen: set[tuple[str, int]] = set()
         self._stood: dict[tuple[int, int, int], tuple[int, int]] = {}
+        #: Lives of back-ends that were looked at, by stream.
+        self._begun: set[tuple[int, int, int]] = set()
         self.violations: list[tuple[str, str]] = []
         world.watch = self._look
 
@@ -99,6 +102,15 @@ class Invariants:
             what = f"node {seat.id}, stream {stream}: unit {s.next} after {next_} in epoch {epoch}"
             self._wrong("waves-monotonic", seat.id, what)
         self._stood[key] = (s.epoch, s.next)
+        node, rank = seat.node, seat.node.me.rank
+        let_in = node.lives.life(node.id) == node.life  # else what it has heard is about one before it
+        if s.comers is not None and rank in s.comers.floors and let_in and key not in self._begun:
+            self._begun.add(key)
+            done = [n for (i, life, st), (_, n) in self._stood.items() if (i, st) == (seat.id, stream) and life < seat.life]
+            made, first = max(done, default=0), s.comers.floors[rank]
+            if made > first:
+                what = f"node {seat.id}, stream {stream}: from unit {first} on, though {made} were made before"
+                self._wrong("lives-apart", seat.id, what)
         for what in _excess(seat.node, stream, s, thorough=self._world.happened % _SELDOM == 0):
             self._wrong("memory-within-credit", seat.id, what)
 

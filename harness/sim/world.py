@@ -5,7 +5,7 @@ The nodes are those of harness.core, unchanged; what runs them here does what ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from harness.core import actions
@@ -42,7 +42,7 @@ class BusyLoop(Exception):
 
 class World(Network):
     """Every node of `tree`, made by `build(its id, what its clock shows, how many processes were there before)`, and the time
-    `now` in seconds since the start.
+    `now` in seconds since the start. The `absent` have no process until `acts.restart` gives them one.
 
     `tell` takes each event of the journal (t_s, kind, node, ...) as it happens. Where they are set, `watch` is called with a
     seat after each of its turns, `sending` with a seat and the parts of a frame before it goes out (it may strike that seat),
@@ -56,6 +56,7 @@ class World(Network):
         model: Model,
         seed: int | None,
         tell: Callable[[dict[str, Any]], None],
+        absent: Collection[int] = (),
     ) -> None:
         super().__init__(model, seed, [n.host for n in tree.nodes])
         self.tree = tree
@@ -67,6 +68,9 @@ class World(Network):
         self.before: dict[int, list[Callable[[], None]]] = {}
         for n in tree.nodes:
             self.seats.append(Seat(n.id, build(n.id, 0.0, 0), self.places.turn_s(n.id)))
+            if n.id in absent:
+                self.seats[-1].alive = False
+                continue
             self.tell({"t_s": 0.0, "kind": "node-started", "node": n.id, "host": n.host})
             self.at(self.chance.part() * _START_WITHIN_S, self.begin, n.id)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
+from harness.api.fault import late
 from harness.api.testbed import DeploymentSpec
 from harness.core.apps import ResumableApp
 from harness.core.backend import BackEnd
 from harness.core.frontend import FrontEnd
+from harness.core.lives import begin_without
 from harness.core.node import Node
 from harness.core.standby import Standby
 from harness.core.tree import Role
@@ -19,6 +21,7 @@ def make_node(spec: DeploymentSpec, node: int, now: float, life: int = 0) -> Nod
     made.life = life
     if spec.adopters is not None:
         made.uplink.policy = spec.adopters.policy(spec.context.seed)
+    begin_without(made, sorted(late(spec.injections)))
     return made
 
 

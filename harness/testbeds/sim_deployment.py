@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.api.errors import InfrastructureError
+from harness.api.fault import late
 from harness.api.testbed import DeploymentSpec
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
@@ -39,7 +40,7 @@ class SimDeployment:
         self._roots = Roots(spec.tree, self._alive, self._why_ended)
         #: Whose samples count: another process may sit there since.
         self._front: Node | None = None
-        self.world = World(spec.tree, self._build, model, spec.context.seed, self._take)
+        self.world = World(spec.tree, self._build, model, spec.context.seed, self._take, late(spec.injections))
         self._faults = SimFaults(self.world, spec.injections, self._take)
         self.world.at(_PROGRESS_S, self._progress)
 

@@ -25,6 +25,7 @@ ABLE: Mapping[str, str] = {
     "slow": "each thing takes a node so long",
     "skew": "a node's clock runs at another rate",
     "refuse": "no connection is taken in",
+    "come-and-go": "a simulated process starts late, or ends in order",
     "at-event": "before the n-th thing that happens",
 }
 
@@ -53,9 +54,10 @@ class SimFaults:
                 self._world.at(started_s + injection.trigger.at_s, partial(self._on_time, injection))
 
     def release(self) -> None:
-        """Take everything back that waits for it, so that the tree can close in order; only the dead stay dead."""
+        """Take everything back that waits for it, so that the tree can close in order; only the dead stay dead, and who left
+        stays away."""
         for number, (injection, _) in list(self._undo.items()):
-            if injection.action is not Action.KILL:
+            if injection.action not in (Action.KILL, Action.LEAVE):
                 self._take_back(number)
 
     def _watch(self, seat: Seat) -> None:
@@ -107,6 +109,10 @@ class SimFaults:
             return any(pipe.open for pipe in seat.pipes)
         if i.action in (Action.CUT, Action.LATE):
             return acts.uplink(self._world, i.node) is not None
+        if i.action is Action.JOIN:
+            return not seat.alive and not seat.begun
+        if i.action is Action.LEAVE:
+            return seat.running and seat.begun
         return seat.alive or i.action is Action.PART
 
     def _act(self, i: Injection) -> tuple[str, Callable[[], bool] | None]:
@@ -115,6 +121,14 @@ class SimFaults:
         if i.action is Action.KILL:
             acts.kill(world, node)
             return "exited by signal 9", partial(acts.restart, world, node) if i.undo_after_s is not None else None
+        if i.action is Action.JOIN:
+            acts.restart(world, node)
+            if node in self._traps:  # they wait for this process, not for the one that was never there
+                self._traps[node] = Traps(world.seats[node].node, self._injections, self._strike)
+            return "started", None
+        if i.action is Action.LEAVE:
+            acts.leave(world, node)
+            return "told to leave", partial(acts.come_back, world, node) if i.undo_after_s is not None else None
         if i.action is Action.VANISH:
             acts.vanish(world, node)
             return "its machine is gone", None

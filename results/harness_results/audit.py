@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.api.members import MemberSpans
 from harness.api.records import TrialRecord, Violation
 from harness.core.ranks import EMPTY, RankSet, union
 from harness_results.truth import CLOCK_SLACK_S, Members, declared
@@ -56,6 +57,7 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: Ra
     # Where a wave may lack a live rank, only the front-end's own word tells why a wave lacks one.
     said = {r: t_s + rules.late_s for r, t_s in declared(record).items()}
     named = {r: t_s - CLOCK_SLACK_S for r, t_s in died.items()} if rules.everybody else said
+    changed = MemberSpans(record.events).changed
     counts = dict.fromkeys(("delivered", "lost", "duplicated", "disordered", "partial", "degraded", "misnamed", "risen"), 0)
     violations: list[Violation] = []
     missing = EMPTY
@@ -66,7 +68,8 @@ def audit(record: TrialRecord, died: Mapping[int, float], rules: Rules, back: Ra
         else:
             _order(rows, int(stream), rules, counts, violations)
         of_stream = members.of(int(stream))
-        missing |= _names(rows, int(stream), of_stream, record.contributor_sets, died, named, back, rules, counts, violations)
+        about = (died, named, back, changed)
+        missing |= _names(rows, int(stream), of_stream, record.contributor_sets, *about, rules, counts, violations)
     return Audit(counts, missing, RankSet.of(died), tuple(violations))
 
 
@@ -152,15 +155,17 @@ def _names(
     died: Mapping[int, float],
     named: Mapping[int, float],
     back: RankSet,
+    changed: RankSet,
     rules: Rules,
     counts: dict[str, int],
     violations: list[Violation],
 ) -> RankSet:
     """Who is named as missing, and whether that is true. named: from when on a wave that lacks a rank does so because it is
-    dead. Works on the distinct contributor sets, of which there are few."""
+    dead. Works on the distinct contributor sets, of which there are few. Of ranks that came or went in order (`changed`) the
+    workload's check says more."""
     used = {int(i): sets[int(i)] for i in np.unique(rows["contributors"])}
     waves = rows["count"].astype(np.int64)
-    lacking = {i: members - s for i, s in used.items()}
+    lacking = {i: members - changed - s for i, s in used.items()}
     counts["partial"] += int(waves[rows["complete"] == 0].sum())
     degraded = np.zeros(len(rows), dtype=bool)
     told: dict[str, int] = {}
@@ -174,7 +179,7 @@ def _names(
     for i, contributors in used.items():
         mine = np.flatnonzero(rows["contributors"] == i)
         lying = mine[(rows["complete"][mine] != 0) != (not lacking[i])]
-        if len(lying):
+        if len(lying) and (members - contributors).isdisjoint(changed):
             counts["misnamed"] += int(waves[lying].sum())
             claim = f"complete though it lacks rank {lacking[i]}" if lacking[i] else "partial though every member is in it"
             tell("misnamed", lying, None, f"is said to be {claim}")
@@ -189,7 +194,7 @@ def _names(
         return members - union(used.values())
     counts["degraded"] += int(waves[degraded].sum())
     for rank, when in died.items():
-        if rank in back or rank not in named or not rules.final:
+        if rank in back or rank in changed or rank not in named or not rules.final:
             continue
         risen = np.flatnonzero(_risen(rows, rank, named[rank], used))
         if len(risen):

@@ -179,4 +179,5 @@ def _brief(t: Judged) -> dict[str, Any]:
         "recovery_ms": [f.get("recovery_ms") for f in figures.get("faults", ())],
         "recovery_needed": [f.get("recovery_needed") for f in figures.get("faults", ())],
         "agreement": figures.get("agreement"),
+        "comings": figures.get("comings", []),
     }

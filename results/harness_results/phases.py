@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.api.members import ORDERLY
 from harness.api.records import TrialRecord
 from harness_results.truth import FaultTruth, Members, subject
 
@@ -76,8 +77,8 @@ class Phases:
 
 
 def recovery_phases(record: TrialRecord, truth: FaultTruth, died: Mapping[int, float]) -> Phases | None:
-    """The phases of the recovery from one act; None where the act was not done."""
-    if truth.done_s is None:
+    """The phases of the recovery from one act; None where the act was not done, or nobody has to recover from it."""
+    if truth.done_s is None or truth.action in ORDERLY:
         return None
     done_s, node = truth.done_s, truth.node
     later = [e for e in record.events if e["t_s"] >= done_s]

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness_results.comings import text_of
 from harness_results.throughput import LATENCIES
 
 COLOURS: Mapping[str, str] = {
@@ -85,6 +86,7 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _line("no trial was judged; these figures are of what was measured until then")
     yield _audit(case)
     yield from _losses(case["each"])
+    yield from _comings(case["each"])
     if late := case["fault_late_ms"]:
         times = f"median {_number(late['median'])}, max {_number(late['max'])}"
         yield _line(f"{late['n']} fault{_s(late['n'])} by the clock, ms later than planned: {times}")
@@ -105,6 +107,15 @@ def _losses(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
         yield _line(f"lost in trial {t['index']}: {t['agreement']['text']}")
     if len(told) > TOLD:
         yield _line(f"and {len(told) - TOLD} trials more that lost or miss nodes")
+
+
+def _comings(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Which back-ends came and went in each trial."""
+    told = [(t["index"], text) for t in trials if (text := text_of(t["comings"]))]
+    for index, text in told[:TOLD]:
+        yield _line(f"came and went in trial {index}: {text}")
+    if len(told) > TOLD:
+        yield _line(f"and {len(told) - TOLD} trials more")
 
 
 def _troubles(case: Mapping[str, Any]) -> Iterator[RenderableType]:

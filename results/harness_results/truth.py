@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.api.members import ORDERLY
 from harness.api.reach import out_of_reach
 from harness.api.records import TrialRecord
 from harness.core.ranks import EMPTY, RankSet
@@ -193,7 +194,7 @@ def deaths(record: TrialRecord, truths: Sequence[FaultTruth]) -> dict[int, float
     declared = [(float(e["t_s"]), subject(e), ranks_in(e.get("ranks", ()))) for e in record.of_kind("dead")]
     found = out_of_reach(record)
     for truth in truths:
-        if truth.done_s is None:
+        if truth.done_s is None or truth.action in ORDERLY:
             continue
         for struck in truth.nodes:
             rank = record.tree.nodes[struck].rank

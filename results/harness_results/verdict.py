@@ -12,6 +12,7 @@ from harness.api.records import TrialRecord
 from harness.core.agreement import Agreement, compare
 from harness.core.settings import NodeSettings
 from harness_results.audit import Audit, Rules, audit
+from harness_results.comings import comings
 from harness_results.phases import PHASES, Orphan, Phases, recovery_phases
 from harness_results.statistics import rounded
 from harness_results.throughput import Deliveries, Effect, Return, Window, effects, throughput_back
@@ -48,6 +49,7 @@ class Findings:
     steady: Window | None
     whole: Window | None
     agreement: Agreement | None
+    comings: Sequence[Mapping[str, Any]]
 
 
 def rules_of(trial: Mapping[str, Any]) -> Rules:
@@ -96,6 +98,7 @@ def findings(record: TrialRecord, trial: Mapping[str, Any]) -> Findings:
         steady=deliveries.steady(first, min(struck, last)),
         whole=deliveries.window(first, last),
         agreement=compare(record.events),
+        comings=comings(record.events),
     )
 
 
@@ -213,6 +216,7 @@ def figures(found: Findings, trial: Mapping[str, Any]) -> dict[str, Any]:
         "dead_ranks": str(found.audit.dead),
         "whole": window_figures(found.whole),
         "agreement": agreement_figures(found.agreement),
+        "comings": list(found.comings),
         "steady": window_figures(found.steady),
         "faults": [fault_figures(f) for f in found.faults],
     }

@@ -9,6 +9,7 @@ from harness.core.apps import BackEndApp, FrontEndApp, ResumableApp
 from harness.core.backend import BackEnd
 from harness.core.filters import DownFilter, Filter
 from harness.core.frontend import FrontEnd
+from harness.core.lives import begin_without
 from harness.core.node import Node
 from harness.core.settings import NodeSettings
 from harness.core.standby import Standby
@@ -44,7 +45,15 @@ class Net:
         self.on_send: Callable[[int, int, memoryview], None] | None = None
         self.on_node: Callable[[Node], None] | None = None
 
+        self.late: tuple[int, ...] = ()
+
         def build(n: int, now: float, life: int) -> Node:
+            made = process(n, now)
+            made.life = life
+            begin_without(made, self.late)
+            return made
+
+        def process(n: int, now: float) -> Node:
             rank = tree.nodes[n].rank
             if n == 0:
                 return FrontEnd(tree, settings, filters, down_filters, front, now)
@@ -90,6 +99,13 @@ class Net:
         seats = self.world.seats
         return not seats[0].alive and (self.tree.standby < 0 or not seats[self.tree.standby].alive)
 
+    def begin_late(self, *late: int) -> None:
+        """These nodes are not there at the start."""
+        self.late = late
+        for seat in self.world.seats:
+            begin_without(seat.node, late)
+            seat.alive = seat.id not in late
+
     # -- what became of the nodes --------------------------------------------------------------------------------------------
 
     @property
@@ -120,6 +136,14 @@ class Net:
         if acts.stop(self.world, node):
             self._note("fault", node, action="stop")
             self.at(self.now + for_s, lambda: acts.cont(self.world, node))
+
+    def start_anew(self, node: int) -> None:
+        """A new process on the place of `node`: of one that ended, or the first one of a node that is late."""
+        assert acts.restart(self.world, node)
+
+    def leave(self, node: int) -> None:
+        """Tell a back-end to leave."""
+        assert acts.leave(self.world, node)
 
     def cut(self, node: int, peer: int) -> None:
         """The link between two nodes breaks; both live on."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import transcript_adoption
 import transcript_basics
+import transcript_comings
 import transcript_decompose
 import transcript_moves
 import transcript_results
@@ -33,6 +34,7 @@ MODULES = (
     transcript_moves,
     transcript_decompose,
     transcript_standby,
+    transcript_comings,
 )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.api.errors import UsageError
 from harness.explore.campaign import QUICK, quest_of, read_quest
+from harness.explore.comings import MOST
 from harness.explore.space import ADOPTERS, Space, scenario, toml_text
 from harness.registry import load
 from harness.run.plan import load_plan
@@ -31,12 +32,12 @@ def test_a_scenario_is_a_suite_within_the_bounds(seed: int, depth: int, fanout: 
     assert trial.tree.depth <= depth
     assert max(len(n.children) for n in trial.tree.nodes) <= fanout
     assert len(trial.tree.nodes) <= 1 + depth * (2 * nodes + fanout), "a full tree still has a level as wide as the last"
-    assert len(tables["case"][0].get("fault", [])) <= 3
+    assert len(tables["case"][0].get("fault", [])) <= 3 + MOST
 
 
 def test_a_standby_changes_nothing_else_of_a_seed() -> None:
-    bare = Space(workloads=SPACE.workloads, standbys=0.0, faults=9)
-    full = Space(workloads=SPACE.workloads, standbys=1.0, faults=9)
+    bare = Space(workloads=SPACE.workloads, standbys=0.0, members=0.0, faults=9)
+    full = Space(workloads=SPACE.workloads, standbys=1.0, members=0.0, faults=9)
     struck = 0
     for seed in range(60):
         without, with_ = (scenario(space, "x", QUICK, seed)["case"][0] for space in (bare, full))
@@ -76,7 +77,7 @@ def test_seeds_reach_everything() -> None:
     found = [scenario(SPACE, "x", QUICK, seed) for seed in range(400)]
     faults = [fault for tables in found for fault in tables["case"][0].get("fault", [])]
     kinds = {fault["kind"] for fault in faults}
-    assert kinds == {"crash", "host-loss", "hang", "cut", "partition", "late", "slow", "skew", "refuse"}
+    assert kinds == {"crash", "host-loss", "hang", "cut", "partition", "late", "slow", "skew", "refuse", "join", "leave"}
     assert {"at_s", "at_event", "moment"} <= {key for fault in faults for key in fault}
     assert {t["case"][0].get("recovery") for t in found} == {"replay", "compose", "decompose", None}
     assert max(t["case"][0]["topology"]["spec"].count(":") for t in found) == 5
@@ -91,6 +92,7 @@ def test_seeds_reach_everything() -> None:
         ({"fault_kinds": ["crahs"]}, "'crahs' cannot be explored"),
         ({"workloads": []}, "workloads is empty"),
         ({"standbys": 1.5}, "standbys = 1.5 must be between 0 and 1"),
+        ({"members": -0.1}, "members = -0.1 must be between 0 and 1"),
         ({"dept": 3}, "did you mean 'depth'?"),
     ],
 )
@@ -107,5 +109,6 @@ def test_cases_are_drawn_and_not_written(tmp_path: Path) -> None:
         read_quest(tmp_path / "none.toml")
 
 
-def test_the_ready_suite_is_sound() -> None:
-    assert read_quest(SUITES / "explore.toml").name == "explore"
+@pytest.mark.parametrize("name", ["explore", "explore-members"])
+def test_the_ready_suites_are_sound(name: str) -> None:
+    assert read_quest(SUITES / f"{name}.toml").name == name

@@ -173,8 +173,8 @@ LINK_MUTANTS = (
         1939,
         "failed",
         "ballot.py",
-        'if body["life"] and node.tree.nodes[child].rank is not None:',
-        'if body["life"] and node.tree.nodes[child].rank is None:',
+        "rank is not None and life != lives.life(child):",
+        "rank is None and life != lives.life(child):",
     ),
     mutant(
         "lost-child-awaited",

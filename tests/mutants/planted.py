@@ -147,11 +147,25 @@ streams = 3
 faults = 3
 standbys = 1.0
 """,
+    "members": """[explore]
+standbys = 0.0
+members = 1.0
+nodes = 10
+depth = 3
+fanout = 4
+waves = 60
+faults = 2
+workloads = ["reduce-stream"]
+""",
 }
-#: What finds a bug does not hang on who adopts whom.
+#: What finds a bug does not hang on who adopts whom, nor, but where a quest is for that, on who comes and goes.
 POLICY = 'adopters = ["siblings-first"]\n'
+NOBODY_COMES = "members = 0.0\n"
 #: Name to the text of a suite for `harness explore`.
-QUESTS = {name: f'[suite]\nname = "{name}"\n\n{NODE}\n{bounds}{POLICY}' for name, bounds in BOUNDS.items()}
+QUESTS = {
+    name: f'[suite]\nname = "{name}"\n\n{NODE}\n{bounds}{POLICY}{"" if "members" in bounds else NOBODY_COMES}'
+    for name, bounds in BOUNDS.items()
+}
 
 
 @dataclass(frozen=True)

@@ -306,7 +306,7 @@ STREAM_MUTANTS = (
         3,
         "failed",
         "results.py",
-        "missing = s.members - ranks if ranks != s.members else EMPTY",
+        "missing = s.members - ranks - s.outside(first) if ranks != s.members else EMPTY",
         "missing = s.members - ranks - node.dead_ranks",
     ),
     mutant(
@@ -316,7 +316,7 @@ STREAM_MUTANTS = (
         15,
         "failed",
         "results.py",
-        "missing = s.members - ranks - self.node.dead_ranks\n",
+        "missing = s.members - ranks - self.node.dead_ranks - s.coming()\n",
         "missing = s.members - ranks - self.front.membership.suspect_ranks - self.node.dead_ranks\n",
     ),
     mutant(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.api.members import MemberSpans, is_member
 from harness.api.records import Check, TrialRecord, Violation
 from harness.api.workload import TrialContext
 from harness.core.ranks import RankSet
 from harness.core.spec import Recovery, Sync
 from harness_workloads import common, decode
-from harness_workloads.coverage import Coverage, coverage, length, owed, runs
+from harness_workloads.coverage import CLOCK_SLACK_S, Coverage, Span, coverage, length, outside, owed, runs, within
 from harness_workloads.decode import Wrong
 from harness_workloads.oracle import ARITHMETIC, Arithmetic, ByFilter, fingerprint
 from harness_workloads.parts import judge_parts
@@ -74,6 +75,7 @@ class _StreamAudit:
         self.members = workload.communicator(context)
         self.struck_s = common.struck(record)
         self.struck = RankSet.of(self.struck_s) & self.members
+        self.spans = MemberSpans(record.events)
         self.values = workload.values(context, index)
         self.filter = self.values.filter
         self.name = f"stream {stream}: " if workload.streams > 1 else ""
@@ -90,12 +92,16 @@ class _StreamAudit:
         found = self._order(rows) + self._flags(rows)
         if self._told_lost(end) < last:
             found.append(Violation("missing", f"{self.name}waves {end} to {last - 1} were never delivered", None, end))
-        for part in coverage(rows, self.record.contributor_sets, self.members):
+        for part in coverage(rows, self.record.contributor_sets, self.members - self.spans.changed):
             found += self._coverage(part, rows, last)
+        for rank in self.members & self.spans.changed:
+            for part in coverage(rows, self.record.contributor_sets, [rank]):
+                found += self._coverage(part, rows, last) + self._strangers(part)
         found += self._contents(rows, offsets)
-        if composed:
+        if composed and (len(rows) or not self.spans.changed):  # else perhaps nobody was there to contribute anything
             sure = self._spans(rows, last)
-            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last)
+            lives = {rank: self.spans.lives(self.stream, rank, last) for rank in self.members & self.spans.changed}
+            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last, lives)
         if self.context.recovery is Recovery.DECOMPOSE:
             found += judge_parts(self.workload, self.record, self.values, self.stream, self.members, rows, last)
         return found
@@ -124,8 +130,10 @@ class _StreamAudit:
         found, partial = [], 0
         for i in np.unique(rows["contributors"]):
             mine = rows[rows["contributors"] == i]
-            whole = sets[int(i)] == self.members
-            partial += 0 if whole else int(mine["count"].sum())
+            whole = np.full(len(mine), sets[int(i)] == self.members)
+            if not (self.members - sets[int(i)]).isdisjoint(self.spans.changed):
+                whole = self._nobody_missing(mine, self.members - sets[int(i)])
+            partial += int(mine["count"][~whole].sum())
             if not sets[int(i)].issubset(self.members):
                 strange = sets[int(i)] - self.members
                 found.append(self._violation("misnamed", mine, f"names ranks {strange}, which are no members"))
@@ -135,6 +143,21 @@ class _StreamAudit:
                 found.append(self._violation("misnamed", wrong, f"is called {said}, but its contributors are {sets[int(i)]}"))
         self.counts["partial"] += partial
         return found
+
+    def _nobody_missing(self, rows: Any, without: RankSet) -> Array:
+        """Of which rows everybody in `without` was no member."""
+        if without - self.spans.changed:
+            return np.zeros(len(rows), bool)
+        last = int((rows["first"] + rows["count"]).max())
+        spans = [self.spans.members(self.stream, rank, last) for rank in without]
+        return np.array([not any(is_member(s, int(wave)) for s in spans) for wave in rows["first"]], bool)
+
+    def _strangers(self, part: Coverage) -> list[Violation]:
+        """Waves that name a rank for which it was no member."""
+        spans = self.spans.members(self.stream, part.ranks[0], part.end)
+        text = f"{self.name}{decode.ranks_text(part.ranks)}: in waves"
+        found = outside(part, spans)
+        return [Violation("misnamed", f"{text} {a} to {b - 1}, though no member", part.ranks[0], a) for a, b in found]
 
     def _violation(self, what: str, rows: Any, story: str) -> Violation:
         wave = int(rows["first"][0])
@@ -151,13 +174,28 @@ class _StreamAudit:
             for a, b in part.overlaps
         ]
         open_end = self.context.sync is Sync.DO_NOT_WAIT and not self.workload.waves  # ranks stop at different waves
-        owing = owed(part, rows, self.struck_s, part.end if open_end else last)
+        if part.ranks[0] in self.spans.changed:
+            owing = self._owed_by_one(part, rows, part.end if open_end else last)
+        else:
+            owing = owed(part, rows, self.struck_s, part.end if open_end else last)
         missed: Counter[int] = Counter()
         for ranks, (a, b) in owing:
             self.counts["lost"] += len(ranks) * (b - a)
             missed.update(dict.fromkeys(ranks, b - a))
         allowed = self.expect != "exact" or not self._all_owed()
         return found + [self._lost(r, *hole) for r, hole in owing if not allowed or self._too_many(missed[r[0]])]
+
+    def _owed_by_one(self, part: Coverage, rows: Any, last: int) -> list[tuple[tuple[int, ...], Span]]:
+        """`owed` for a rank that came or went while the stream ran."""
+
+        def before(t_s: float) -> int:
+            early = rows[rows["t_s"] < t_s - CLOCK_SLACK_S]
+            return int((early["first"] + early["count"]).max()) if len(early) else 0
+
+        (rank,) = part.ranks
+        node = next(n.id for n in self.context.tree.back_ends if n.rank == rank)
+        spans = self.spans.owed(self.stream, rank, node, last, before)
+        return [(part.ranks, hole) for hole in within(part, spans, last)]
 
     def _all_owed(self) -> bool:
         return common.strict(self.context) or self.context.sync is Sync.DO_NOT_WAIT
@@ -241,7 +279,7 @@ class _StreamAudit:
 
     def _spans(self, rows: Any, last: int) -> Mapping[int, int]:
         """How many waves each rank has surely contributed: all of them, or, where it was hit, an unknown number."""
-        return {rank: (0 if rank in self.struck else last) for rank in self.members}
+        return {rank: (0 if rank in self.struck | self.spans.changed else last) for rank in self.members}
 
 
 def _expand(rows: Any, offsets: Array) -> Iterator[tuple[Array, Array]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api.filters import Filter
+from harness.api.members import ORDERLY
 from harness.api.reach import out_of_reach
 from harness.api.records import Check, TrialRecord, Violation
 from harness.api.workload import TrialContext
@@ -104,6 +105,8 @@ def struck(record: TrialRecord) -> dict[int, float]:
     lost its ancestors, or was declared dead, is no excuse, but where it was out of reach (harness.api.reach)."""
     found = out_of_reach(record)
     for event in record.of_kind("fault"):
+        if event["action"] in ORDERLY:
+            continue
         for node in event.get("nodes") or [event["node"]]:
             rank = record.tree.nodes[int(node)].rank
             if rank is not None:

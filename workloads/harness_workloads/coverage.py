@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,26 @@ def owed(part: Coverage, rows: NDArray[Any], struck_s: Mapping[int, float], last
         if part.end < end:
             late.setdefault(end, []).append(rank)
     return found + [(tuple(ranks), (part.end, end)) for end, ranks in late.items()]
+
+
+def within(part: Coverage, spans: Iterable[Span], last: int) -> list[Span]:
+    """What of `spans` lies in the gaps of `part`, the waves from its end to `last` among them."""
+    holes = [*part.gaps, (part.end, last)]
+    found = [(max(a, c), min(b, d)) for a, b in spans for c, d in holes]
+    return [(a, b) for a, b in found if a < b]
+
+
+def outside(part: Coverage, spans: Iterable[Span]) -> list[Span]:
+    """What of the waves that the ranks of `part` are named in lies in none of `spans`, which are in order."""
+    rest = [(-1, 0), *spans, (part.end, part.end)]
+    between = [(stop, start) for (_, stop), (start, _) in pairwise(rest)]
+    ends = [*part.gaps, (part.end, part.end)]
+    named, at = [], 0
+    for start, stop in ends:
+        named.append((at, start))
+        at = stop
+    found = [(max(a, c), min(b, d)) for a, b in named for c, d in between]
+    return [(a, b) for a, b in found if a < b]
 
 
 def length(spans: Iterable[Span]) -> int:

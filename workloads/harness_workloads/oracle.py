@@ -134,12 +134,12 @@ class ByFilter:
             first, count = first + len(made[-1]), count - len(made[-1])
         return made[0] if len(made) == 1 else np.concatenate(made)
 
-    def state(self, ranks: list[int], waves: int) -> Items:
-        """The filter state over all waves [0, waves) of `ranks`, shape (1, *item): idempotent filters only."""
+    def state(self, ranks: list[int], waves: int, begin: int = 0) -> Items:
+        """The filter state over all waves [begin, waves) of `ranks`, shape (1, *item): idempotent filters only."""
         folded: Items | None = None
         everyone = RankSet.of(ranks)
         block = max(1, min(_BLOCK, _NUMBERS // (self._size * max(1, len(ranks)))))
-        for first in range(0, waves, block):
+        for first in range(begin, waves, block):
             result = self.filter.fold(self.result(dict.fromkeys(ranks, first), min(block, waves - first)))
             folded = result if folded is None else self.filter.combine([folded, result], [everyone, everyone])
         if folded is None:

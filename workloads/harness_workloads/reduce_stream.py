@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class ReduceStream:
     [] = all. settle_s: how long a `compose` or `decompose` stream may wait at its end for back-ends that are still being
     adopted.
     """
+
+    #: For the runner: its check knows back-ends that come and go.
+    members_change: ClassVar[bool] = True
 
     item: str = "i64"
     shape: tuple[int, ...] = ()
@@ -223,6 +226,7 @@ class _FrontEnd(FrontEndBase):
         """Waves that went down with a node are within what some recoveries promise: the run goes on. All else ends it."""
         if not isinstance(error, WavesLost) or self.context.recovery is Recovery.REPLAY:
             super().on_error(fe, error)
+            self.finished = True
         elif not self.finished:
             self.heard = True
             note_error(fe, error)
@@ -367,6 +371,8 @@ class _BackEnd(BackEndBase):
             at_most = self.end - first
         rate = self.workload.rate
         if rate:
+            if first and stream not in self.due_s:  # it came while the stream ran: what is before is none of its business
+                self.opened_s[stream] = be.now - first / rate
             since = self.opened_s[stream]
             due = int((be.now - since) * rate + 1e-6) + 1
             if first + at_most >= due:

@@ -3,7 +3,8 @@
 States of an idempotent, commutative and associative filter form a semilattice: x is contained in y where combining the two
 gives y. So the state must contain everything that the live back-ends contributed, and, for each back-end that was
 hit, the contributions up to some wave: the longest such prefix that the state contains is found by bisection, and the live
-ranks' state combined with these prefixes must be the state itself, no less and no more.
+ranks' state combined with these prefixes must be the state itself, no less and no more. A back-end that came or went while the
+stream ran has such a prefix of each of its lives.
 
 Items that are cut come in chunks, and a back-end may have been hit between two of them: so each chunk has its own prefixes. Of
 a large item the front-end tells a sample (values.py), some elements of every chunk, which are judged like whole items.
@@ -11,7 +12,7 @@ a large item the front-end tells a sample (values.py), some elements of every ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,12 +48,12 @@ class _Lattice:
     def contains(self, whole: Items, part: Items) -> bool:
         return same(self.join(whole, part), whole)
 
-    def longest(self, whole: Items, rank: int, most: int) -> int:
-        """How many of the first `most` waves of `rank` the state contains."""
-        low, high = 0, most
+    def longest(self, whole: Items, rank: int, begin: int, end: int) -> int:
+        """How far from wave `begin` on, and at most to `end`, the state contains the waves of `rank`."""
+        low, high = begin, end
         while low < high:
             middle = (low + high + 1) // 2
-            if self.contains(whole, self.oracle.state([rank], middle)):
+            if self.contains(whole, self.oracle.state([rank], middle, begin)):
                 low = middle
             else:
                 high = middle - 1
@@ -74,10 +75,12 @@ def judge_state(
     stream: int,
     sure: Mapping[int, int],
     waves: int,
+    lives: Mapping[int, Sequence[tuple[int, int]]],
 ) -> list[Violation]:
     """What is wrong with the state that the front-end noted for `stream`; of a cut item, with its first chunk that is wrong.
     sure: for each member, the waves that it must have contributed to [0, n); 0 for one whose process was hit. waves: how many
-    there were."""
+    there were. lives: for members that came or went, the waves [first, stop) that each of their processes may have contributed
+    to; they are not sure."""
     noted = [n for n in common.notes(record, "final-state") if n["stream"] == stream]
     where = f"stream {stream}: the final state"
     if not noted:
@@ -90,24 +93,33 @@ def judge_state(
     filter_ = common.filter_of(record, values.filter)
     beyond = 0 if workload.waves else waves + workload.window * (context.tree.depth + 2)
     if values.filter not in ARITHMETIC:
-        return _judged(ByFilter(values, filter_, workload.item_shape), told, sure, waves, beyond, where)
+        return _judged(ByFilter(values, filter_, workload.item_shape), told, sure, waves, beyond, lives, where)
     chunk = workload.chunk if context.sync is not Sync.DO_NOT_WAIT else values.elements
     cuts = np.flatnonzero(np.diff(sample // chunk)) + 1
     for elements, part in zip(np.split(sample, cuts), np.split(np.ravel(told)[::every], cuts), strict=True):
         at = f"{where}, elements {elements[0]} to {elements[-1]}," if len(cuts) else where
         oracle = ByFilter(values, filter_, workload.item_shape, elements)
-        if found := _judged(oracle, part, sure, waves, beyond, at):
+        if found := _judged(oracle, part, sure, waves, beyond, lives, at):
             return found
     return []
 
 
-def _judged(oracle: ByFilter, told: Any, sure: Mapping[int, int], waves: int, beyond: int, where: str) -> list[Violation]:
+def _judged(
+    oracle: ByFilter,
+    told: Any,
+    sure: Mapping[int, int],
+    waves: int,
+    beyond: int,
+    lives: Mapping[int, Sequence[tuple[int, int]]],
+    where: str,
+) -> list[Violation]:
     """What is wrong with a state. beyond: where it is not known how many waves there were, more than there can have been."""
     lattice = _Lattice(oracle, RankSet.of(sure))
     state = _typed(told, oracle, next(iter(sure)))
     live = [rank for rank, n in sure.items() if n]
     if not beyond:
-        return _exactly(lattice, state, live, [r for r in sure if r not in live], waves, where)
+        spans = [(r, *span) for r in sure if r not in live for span in lives.get(r, [(0, waves)])]
+        return _exactly(lattice, state, live, spans, waves, where)
     if live and not lattice.contains(state, oracle.state(live, waves)):
         return [Violation("lost", f"{where} lacks something that the live ranks contributed to waves 0 to {waves - 1}")]
     if not lattice.contains(oracle.state(list(sure), beyond), state):
@@ -115,15 +127,18 @@ def _judged(oracle: ByFilter, told: Any, sure: Mapping[int, int], waves: int, be
     return []
 
 
-def _exactly(lattice: _Lattice, state: Items, live: list[int], hit: list[int], waves: int, where: str) -> list[Violation]:
+def _exactly(
+    lattice: _Lattice, state: Items, live: list[int], hit: Sequence[tuple[int, int, int]], waves: int, where: str
+) -> list[Violation]:
+    """hit: (rank, first wave, stop): what may be inside, up to some wave."""
     built: Items | None = lattice.oracle.state(live, waves) if live else None
     if built is not None and not lattice.contains(state, built):
         missing = [r for r in live if not lattice.contains(state, lattice.oracle.state([r], waves))]
         return [Violation("lost", f"{where} lacks something that rank {r} contributed", r) for r in missing]
-    for rank in hit:
-        prefix = lattice.longest(state, rank, waves)
-        if prefix:
-            part = lattice.oracle.state([rank], prefix)
+    for rank, begin, end in hit:
+        prefix = lattice.longest(state, rank, begin, end)
+        if prefix > begin:
+            part = lattice.oracle.state([rank], prefix, begin)
             built = part if built is None else lattice.join(built, part)
     if built is None or not same(built, state):
         return [Violation("unexpected", f"{where} holds something that no rank contributed")]
