@@ -67,6 +67,7 @@ class BackEnd(Node):
         self.rank = rank
         self.app = app
         self.context = BackEndContext(self)
+        self.asks_to_leave = False
 
     @property
     def handle(self) -> BackEndContext:
@@ -87,12 +88,19 @@ class BackEnd(Node):
         if now >= self.context.due:
             self.context.due = NEVER
             self.streams.dirty.update(self.streams.up)
-        if self.leaving:
+        if self.asks_to_leave:
             self._say_so()
 
     def leave(self) -> None:
-        """Leave in order: produce nothing more, and end once the front-end has what was produced and says so."""
-        if not self.leaving:
+        """Leave in order: ask, produce nothing more once it is one's turn, and end once the front-end has what was produced
+        and says so."""
+        if not self.asks_to_leave:
+            self.asks_to_leave = True
+            self._say_so()
+
+    def obey(self, order: dict[str, Any], payload: bytes) -> None:
+        super().obey(order, payload)
+        if order["op"] == "leave" and order["node"] == self.id and order["life"] == self.life and not self.leaving:
             self.leaving = True
             self.out.event("leaving", rank=self.rank, made={str(i): waves for i, waves in self._made().items()})
             self._say_so()
@@ -105,7 +113,7 @@ class BackEnd(Node):
         """Again and again, since it may be lost with a node."""
         if self.parent is not None and not self.closing:
             ends = {i: waves * self.streams.up[i].units.per_wave for i, waves in self._made().items()}
-            self.notify({"op": "leaves", "node": self.id, "life": self.life, "ends": ends})
+            self.notify({"op": "leaves", "node": self.id, "life": self.life, "ends": ends if self.leaving else None})
 
     def on_opened(self, stream: UpStream) -> None:
         if self.rank in stream.members:

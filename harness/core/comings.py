@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 
 class Comings:
-    """What the front-end has to decide. asked: the life that asks to be let in, by node. leaving: by node the life that leaves,
-    and the units below which it has produced. coming: nodes that were let in and have not attached yet."""
+    """What the front-end has to decide. asked: the life that asks to be let in, by node. leaving: by node the life that
+    leaves, and the units below which it has produced; None until it is its turn. turn: the node whose turn it is (0: nobody's).
+    Two at once would wait for each other where each has produced more than the other in one of two streams. coming: nodes
+    that were let in and have not attached yet."""
 
     def __init__(self, front: FrontEnd) -> None:
         self._front = front
         self._asked: dict[int, int] = {}
-        self._leaving: dict[int, tuple[int, dict[int, int]]] = {}
+        self._leaving: dict[int, tuple[int, dict[int, int] | None]] = {}
+        self._turn = 0
         self._coming: set[int] = set()
 
     def take(self, notice: dict[str, Any]) -> None:
@@ -29,7 +32,7 @@ class Comings:
         if notice["op"] == "applies":
             if life > known:
                 self._asked[node] = max(life, self._asked.get(node, 0))
-        elif node not in self._front.dead and life == known:
+        elif node not in self._front.dead and life == known and (notice["ends"] is not None or node not in self._leaving):
             self._leaving[node] = life, notice["ends"]
 
     def how(self, node: int) -> str:
@@ -59,10 +62,18 @@ class Comings:
                 self._let_in(node, life)
         for node, (life, ends) in list(self._leaving.items()):
             if node in front.dead or front.closing or life != front.lives.life(node):
-                del self._leaving[node]
-            elif all(front.results.up[i].acked >= end for i, end in ends.items() if i in front.results.up):
-                del self._leaving[node]
+                self._turn_over(node)
+            elif ends is not None and all(front.results.up[i].acked >= end for i, end in ends.items() if i in front.results.up):
+                self._turn_over(node)
                 self._see_off(node)
+        if self._leaving and not self._turn:
+            self._turn, (life, _) = next(iter(self._leaving.items()))
+            front.order({"op": "leave", "node": self._turn, "life": life})
+
+    def _turn_over(self, node: int) -> None:
+        del self._leaving[node]
+        if node == self._turn:
+            self._turn = 0
 
     def _streams(self, ranks: RankSet) -> list[int]:
         return [i for i, s in self._front.results.up.items() if not ranks.isdisjoint(s.members)]

@@ -360,6 +360,8 @@ class Node(Courier):
             lives.admit(self, order)
         elif op == "left":
             lives.see_off(self, order)
+        elif op == "leave":
+            pass  # a matter of that back-end alone
         elif op == "shutdown":
             self.shut_down()
         elif op == "root":

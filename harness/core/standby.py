@@ -137,6 +137,7 @@ class Heir(FrontEnd):
         for order in self.logbook.orders[self.control.last :]:
             if msgpack.unpackb(order)["op"] != "shutdown":
                 self.take_down(CONTROL, self.message(CONTROL, self.control.last + 1, order))
+        self.membership.bury(self.dead)  # also whom only the log's orders declare dead
         for stream, marks in self.logbook.marks.items():
             self._set_marks(stream, marks)
         for stream, number, payload, to in self.logbook.messages:

@@ -154,8 +154,9 @@ class StreamTable(PartTable):
         node = self.node
         self.dirty[s.stream] = s
         if s.next == s.acked:
-            if but in s.inboxes:
-                s.inboxes[but].clear(s.acked)
+            inbox = s.inboxes.get(but)
+            if inbox is not None:
+                inbox.clear(max(s.acked, inbox.floor))
             return
         node.out.event("rewound", stream=s.stream, wave=s.acked // s.units.per_wave)
         s.rewind()

@@ -36,7 +36,7 @@ def _wish(n: dict[str, Any], tree: Tree) -> dict[str, Any]:
     if not 0 < node < len(tree.nodes) or tree.nodes[node].rank is None or life < 0:
         raise ValueError(f"node {node}, life {life}, {n['op']}, and is no back-end of the tree")
     found = {"op": n["op"], "node": node, "life": life}
-    return found if n["op"] == "applies" else {**found, "ends": positions(n["ends"])}
+    return found if n["op"] == "applies" else {**found, "ends": None if n["ends"] is None else positions(n["ends"])}
 
 
 def _edges(raw: Any, tree: Tree) -> list[tuple[int, int, int]]:

@@ -173,7 +173,7 @@ def _message(f: Frame, raw: memoryview) -> str:
     order = dict(f.body)
     rest = {"open": f"stream {order.get('id')}", "close": f"stream {order.get('id')}", "dead": f"nodes {order.get('nodes')}"}
     rest["root"] = f"is node {order.get('node')}"
-    rest["left"] = f"node {order.get('node')}"
+    rest["left"] = rest["leave"] = f"node {order.get('node')}"
     rest["admit"] = (
         f"node {order.get('node')}, life {order.get('life')}, by stream: first unit, last message {order.get('streams')}"
     )
@@ -182,7 +182,7 @@ def _message(f: Frame, raw: memoryview) -> str:
 
 def _news(n: dict[str, Any]) -> str:
     if n["op"] in ("applies", "leaves"):
-        ends = f", has produced below {n['ends']}" if n["op"] == "leaves" else ""
+        ends = f", has produced below {n['ends']}" if n.get("ends") is not None else ""
         return f"node {n['node']}, life {n['life']}, {n['op']}{ends}"
     if n["op"] == "lost":
         return f"node {n['by']} lost node {n['node']} (incarnation {n['inc']}): {n['cause']}"

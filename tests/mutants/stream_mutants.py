@@ -72,8 +72,8 @@ STREAM_MUTANTS = (
         4,
         "failed",
         "streams.py",
-        "        if s.next == s.acked:\n            if but",
-        "        if s.next <= s.acked + 1:\n            if but",
+        "        if s.next == s.acked:\n            inbox",
+        "        if s.next <= s.acked + 1:\n            inbox",
     ),
     mutant(
         "earlier-epoch-kept",
@@ -82,8 +82,8 @@ STREAM_MUTANTS = (
         4,
         "failed",
         "streams.py",
-        "                s.inboxes[but].clear(s.acked)\n",
-        "                s.inboxes[but].granted = 0\n",
+        "                inbox.clear(max(s.acked, inbox.floor))\n",
+        "                inbox.granted = 0\n",
     ),
     mutant(
         "overlaps-merged",
