@@ -20,6 +20,8 @@ from harness.core.tree import Role
 #: Acts after which a node does not answer, and nothing is reset.
 _HOLDING = ("stop", "part", "vanish")
 _PARTED = "part"
+#: An act after which the news from below a node comes late.
+_DELAYING = "late"
 #: An act after which a node takes in nobody, and says so at once.
 _REFUSING = "refuse"
 #: A root's clock may run at twice the rate, so that its time of grace is half as long.
@@ -47,7 +49,7 @@ def out_of_reach(record: TrialRecord) -> dict[int, float]:
     voted for a standby that lost the vote: rank to the time of that death, in seconds since the trial's start."""
     held = _held(record)
     outvoted = {n: s for e in record.of_kind("alone") for n, s in _asked_for_votes(record, int(e["standby"]))}
-    if not held and not outvoted:
+    if not held and not outvoted and not any(e["action"] == _DELAYING for e in record.of_kind("fault")):
         return {}
     struck = {int(n) for e in record.of_kind("fault") for n in e.get("nodes") or [e["node"]]}  # whom others excuse
     found = {}
@@ -57,7 +59,7 @@ def out_of_reach(record: TrialRecord) -> dict[int, float]:
         if rank is None or node in struck:
             continue
         since_s = _suspect_since(record, node, dead_s)
-        if since_s is None or dead_s - since_s < _FASTEST * _setting(record, "orphan_grace_s"):
+        if since_s is None or dead_s - since_s < _FASTEST * _grace_s(record, node, since_s):
             continue  # it did not have its time
         if _back_s(record, held, node, since_s, dead_s) > dead_s:
             found[rank] = dead_s
@@ -102,6 +104,13 @@ def _suspect_since(record: TrialRecord, node: int, dead_s: float) -> float | Non
         elif e["kind"] == "suspect" and rank in e["ranks"] and since_s is None:
             since_s = float(e["t_s"])
     return since_s
+
+
+def _grace_s(record: TrialRecord, node: int, since_s: float) -> float:
+    """The time of grace that it has: that of a leaf where its own link broke."""
+    events = [e for e in record.of_kind("suspect") if float(e["t_s"]) == since_s and int(e["member"]) == node]
+    broke = any(not str(e["cause"]).startswith("silent") for e in events)
+    return _setting(record, "leaf_grace_s" if broke else "orphan_grace_s")
 
 
 def _above(record: TrialRecord, node: int, since_s: float, until_s: float) -> set[int]:
@@ -161,6 +170,6 @@ def _back_s(record: TrialRecord, held: Iterable[_Held], node: int, since_s: floa
     if any(abs(float(e["t_s"]) - since_s) < _AT_ONCE_S for e in record.of_kind("took-over")):
         let_go_s += late_s + release_s
     # The news of an adoption may be late for up to a lease: after that, the adopter itself is silent, and all have time anew.
-    delayed = [e for e in record.of_kind("fault") if e["action"] == "late" and since_s - lease_s <= float(e["t_s"]) <= dead_s]
-    news_s = lease_s + late_s if any(int(e["node"]) in above for e in delayed) else 0.0
+    delaying = [e for e in record.of_kind("fault") if e["action"] == _DELAYING and int(e["node"]) in above]
+    news_s = lease_s + late_s if any(since_s - lease_s <= float(e["t_s"]) <= dead_s for e in delaying) else 0.0
     return let_go_s + asking_s(node) + news_s

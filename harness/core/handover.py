@@ -161,6 +161,8 @@ class Log:
             self._send(e)
 
     def _on_kept(self, link: Neighbour, frame: memoryview, head: tuple[int, ...]) -> None:
+        if self.front.log is not self:  # the nodes voted for going on alone, while this was under way
+            return
         if link is not self._link or not self._confirmed <= head[6] < self._next.number:
             raise FrameError(f"entry {head[6]} of the log is confirmed, which was not sent to this node")
         self._release(head[6])

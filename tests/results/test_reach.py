@@ -21,11 +21,13 @@ def event(t_s: float, kind: str, **fields: Any) -> dict[str, Any]:
     return {"t_s": t_s, "kind": kind, **fields}
 
 
-def lost(*more: dict[str, Any], dead_s: float = DEAD_S, suspect_s: float = SUSPECT_S) -> dict[int, float]:
+def lost(
+    *more: dict[str, Any], dead_s: float = DEAD_S, suspect_s: float = SUSPECT_S, member: int = 1, cause: str = "silent"
+) -> dict[int, float]:
     """Whom the judge excuses where node 4 fell silent with its parent, node 1, and was declared dead."""
     tree = [event(0.0, "attached", node=n, parent=p, depth=0) for n, p in enumerate(PARENTS) if p is not None]
     end = [
-        event(suspect_s, "suspect", node=0, member=1, ranks=[0], by=0, cause="silent"),
+        event(suspect_s, "suspect", node=0, member=member, ranks=[0], by=0, cause=cause),
         event(dead_s, "dead", node=0, member=4, ranks=[0], order=1),
     ]
     events = sorted([*tree, *more, *end], key=lambda e: float(e["t_s"]))
@@ -144,3 +146,13 @@ def test_news_of_an_adoption_may_be_late() -> None:
     back = event(3.3, "reattached", node=2, parent=2, child=4, lost=1)
     assert lost(struck("part", 1), struck("late", 2, t_s=3.2, fault=1), back) == {0: DEAD_S}
     assert lost(struck("part", 1), struck("late", 3, t_s=3.2, fault=1), back) == {}
+
+
+def test_who_lost_its_own_link_has_the_grace_of_a_leaf() -> None:
+    """0.25 s; it is back within 10 ms, and the news waits on the way."""
+    back, late = event(2.01, "reattached", node=2, parent=2, child=4, lost=1), struck("late", 2, t_s=1.9)
+    own: dict[str, Any] = {"member": 4, "dead_s": SUSPECT_S + 0.25}
+    assert lost(late, back, **own, cause="reset by peer") == {0: SUSPECT_S + 0.25}
+    assert lost(late, back, **own) == {}, "silent: that has the longer one"
+    assert lost(back, **own, cause="reset by peer") == {}
+    assert lost(late, **own, cause="reset by peer") == {}, "not on its way"
