@@ -256,6 +256,30 @@ def test_bounded_loss_is_bounded_by_the_window(make_world):
     assert world.check("bounded-loss").passed is False
 
 
+def test_what_others_finish_while_somebody_has_no_parent_is_within_the_bound(make_world):
+    def skip(batch):
+        batch.skip = 100 <= batch.first < 300
+
+    world = run(make_world, ReduceStream(waves=500, window_waves=2), plant=skip, recovery=Recovery.RESUME)
+
+    def allowed(*events):
+        kept, world.events = world.events, [*world.events, *events]
+        passed = world.check("bounded-loss").passed
+        world.events = kept
+        return passed
+
+    def fault(t_s):
+        return {"t_s": t_s, "kind": "fault", "fault": 0, "action": "kill", "node": 1}
+
+    def back(t_s):
+        return {"t_s": t_s, "kind": "reattached", "node": 2, "child": 3, "parent": 2, "lost": 1}
+
+    assert not allowed() and not allowed(fault(100.0))
+    assert allowed(fault(100.0), back(101.0)), "everything came in between"
+    assert not allowed(fault(200.0), back(201.0)), "nothing did"
+    assert not allowed(back(101.0), fault(200.0))
+
+
 def test_an_error_ends_the_run_and_fails_it(make_world):
     world = make_world(ReduceStream(waves=100_000))
     world.front.start(world)

@@ -183,7 +183,7 @@ class _StreamAudit:
             self.counts["lost"] += len(ranks) * (b - a)
             missed.update(dict.fromkeys(ranks, b - a))
         allowed = self.expect != "exact" or not self._all_owed()
-        return found + [self._lost(r, *hole) for r, hole in owing if not allowed or self._too_many(missed[r[0]])]
+        return found + [self._lost(r, *hole) for r, hole in owing if not allowed or self._too_many(missed[r[0]], rows)]
 
     def _owed_by_one(self, part: Coverage, rows: Any, last: int) -> list[tuple[tuple[int, ...], Span]]:
         """`owed` for a rank that came or went while the stream ran."""
@@ -200,13 +200,20 @@ class _StreamAudit:
     def _all_owed(self) -> bool:
         return common.strict(self.context) or self.context.sync is Sync.DO_NOT_WAIT
 
-    def _too_many(self, waves: int) -> bool:
-        """`bounded-loss`: a fault may cost a rank at most the windows of the links on its way, of the link to its new parent,
-        and of that one's own."""
+    def _too_many(self, waves: int, rows: Any) -> bool:
+        """`bounded-loss`: a fault may cost a rank at most what the others finish until it has a parent again, the windows of
+        the links on its way, of the link to its new parent, and of that one's own."""
         if self.expect != "bounded-loss":
             return False
-        faults = max(1, len(self.record.of_kind("fault")))
-        return waves > faults * self.workload.window * (self.context.tree.depth + 2)
+        faults = [float(e["t_s"]) for e in self.record.of_kind("fault")]
+        bound = max(1, len(faults)) * self.workload.window * (self.context.tree.depth + 2)
+        if waves <= bound:
+            return False
+        away = np.zeros(len(rows), dtype=bool)
+        for e in self.record.of_kind("reattached"):
+            since_s = max((t_s for t_s in faults if t_s <= e["t_s"]), default=np.inf)
+            away |= (rows["t_s"] >= since_s - CLOCK_SLACK_S) & (rows["t_s"] <= e["t_s"] + CLOCK_SLACK_S)
+        return waves > bound + int(rows["count"][away].sum())
 
     def _lost(self, ranks: tuple[int, ...], start: int, stop: int) -> Violation:
         waves = f"wave {start}" if stop == start + 1 else f"waves {start} to {stop - 1}"
