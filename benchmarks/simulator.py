@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from harness.testbeds.sim_deployment import SimDeployment
 #: Back-ends to topology, with a fan-out of 16.
 SIZES = {10: "10", 100: "6:1x17,3x17,2x16", 1000: "16:15x4,1x3:16", 10_000: "16:16:113x3,143x2:16"}
 WANTED_EVENTS_PER_S, WANTED_STORM_S, WANTED_STORM_GB = 50_000.0, 60.0, 4.0
+#: Objects of a node, and how many of them an event looks at, in `memory_alone`.
+_THINGS, _TOUCHED = 150, 20
 STORM = """
 [[case.fault]]
 kind = "crash"
@@ -78,6 +81,30 @@ def one(text: str) -> dict[str, Any]:
     return {"events": happened, "s": took, "cpu_s": took_cpu, "start_cpu_s": start_cpu, "gb": peak_gb, "virtual_s": virtual_s}
 
 
+class Thing:
+    """A small object, as a node has hundreds."""
+
+    __slots__ = ("items", "number", "table")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.items = [number]
+        self.table = {number: number, -number - 1: self.items}
+
+
+def memory_alone(nodes: int, visits: int = 60_000) -> float:
+    """Seconds for a visit to one of so many nodes that do nothing: each has as many small objects as a simulated one, and a
+    visit looks at some of them. What grows here with the number of nodes is the machine's: its caches hold less of each."""
+    rng = random.Random(1)
+    places = [[Thing(k) for k in range(_THINGS)] for _ in range(nodes)]
+    rows = [(rng.randrange(nodes), rng.randrange(_THINGS - _TOUCHED)) for _ in range(visits)]
+    began = time.process_time()
+    for node, first in rows:
+        for thing in places[node][first : first + _TOUCHED]:
+            thing.number += len(thing.items) + (thing.table.get(-1) is None)
+    return (time.process_time() - began) / visits
+
+
 def apart(*arguments: str) -> dict[str, Any]:
     """The same in a process of its own, so that memory is told apart."""
     done = subprocess.run(
@@ -91,6 +118,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--one", nargs=2, metavar=("SIZE", "WAVES"), help="one trial, its figures as JSON")
+    parser.add_argument("--memory", type=int, metavar="NODES", help="`memory_alone` with so many nodes, in seconds")
     parser.add_argument("--storm", action="store_true", help="with --one: nodes crash while it runs")
     parser.add_argument("--trials", type=int, default=0, help="rounds over all sizes (default 3, quick 1)")
     parser.add_argument("--quick", action="store_true", help="one round, without 10,000 back-ends")
@@ -99,6 +127,9 @@ def main() -> None:
         size, waves = (int(word) for word in args.one)
         print(json.dumps(one(suite(SIZES[size], waves, STORM if args.storm else ""))))
         return
+    if args.memory is not None:
+        print(json.dumps({"visit_s": min(memory_alone(args.memory) for _ in range(3))}))
+        return
     print(environment())
     sizes = [s for s in SIZES if s < 10_000 or not args.quick]
     rounds: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
@@ -106,13 +137,18 @@ def main() -> None:
         for size in sizes:  # small trees run for longer, so that all have about as many events
             rounds[size].append(apart("--one", str(size), str(max(20, min(20_000, 200_000 // size)))))
     rows = []
+    costs: list[tuple[float, float]] = []
     for size in sizes:
         rates = [r["events"] / r["cpu_s"] for r in rounds[size]]
         best = min(rounds[size], key=lambda r: float(r["cpu_s"]))
         start = f"{best['start_cpu_s'] / best['cpu_s']:.0%}"
         wanted = f">= {WANTED_EVENTS_PER_S:,.0f}"
-        rows.append([f"{size:,}", number(best["events"]), number(max(rates)), number(median(rates)), wanted, start])
-    print(table(["back-ends", "events", "events per CPU second (best)", "(median)", "wanted", "start-up"], rows))
+        cost, alone = 1 / max(rates), apart("--memory", str(size))["visit_s"]
+        costs.append((cost, alone))
+        growth = [f"{mine / first:.2f}" for mine, first in zip((cost, alone), costs[0], strict=True)]
+        rows.append([f"{size:,}", number(best["events"]), number(max(rates)), number(median(rates)), wanted, start, *growth])
+    head = ["back-ends", "events", "events per CPU second (best)", "(median)", "wanted", "start-up", "cost of an event"]
+    print(table([*head, "of a visit to idle memory"], rows))
     if not args.quick:
         storm = apart("--one", "10000", "40", "--storm")
         lost = "60 communication processes and 100 back-ends lost within 2 s"
