@@ -41,7 +41,7 @@ LINK_MUTANTS = (
         "Orders go to those who are attached; who attaches later is not told what was announced before (MRNet).",
         "small",
         3,
-        "failed",
+        "ends-in-order",
         "node.py",
         'for m in self.control.after(body["control"]):',
         "for m in ():",
