@@ -129,7 +129,7 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     if outcome != "measured":
         return str(outcome), [str(trial.get("reason") or outcome)]
     if ended := _front_end_ended(record, found):
-        return FAILED, [f"the suite's own fault {ended}, which no run outlives"]
+        return FAILED, [f"the suite's own fault {ended}, which no run outlives without a standby (key `standby`)"]
     doubts = [f"the record is not whole: {n}" for n in trial.get("record_notes", ())]
     doubts += [s for f in found.faults if (s := f.truth.shortcoming())]
     doubts += _unplanned_deaths(record, found)

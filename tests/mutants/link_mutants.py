@@ -107,16 +107,6 @@ LINK_MUTANTS = (
         "        if node in self.dead:\n            return []\n        s =",
     ),
     mutant(
-        "old-joins-believed",
-        "The front-end believes that a node is where it attached earlier, when that news comes late.",
-        "asked",
-        1573,
-        "failed",
-        "membership.py",
-        "        if node in self.dead or incarnation < self.incarnations.get(node, 0):\n            return []\n        self.",
-        "        if node in self.dead:\n            return []\n        self.",
-    ),
-    mutant(
         "grace-never-ends",
         "A suspect stays suspect: its time of grace does not run out.",
         "small",

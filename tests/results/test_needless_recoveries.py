@@ -203,7 +203,8 @@ def test_a_front_end_that_the_suite_stopped_for_good_is_the_reason(synthetic: An
     document, _ = harness_report(synthetic.write_run(tmp_path / "run", [stopped_front_end(synthetic, ok=False)]), 100)
     assert (document["verdict"], document["exit_code"]) == ("failed", 12)
     (reason,) = document["reasons"]
-    assert reason.endswith("the suite's own fault stopped the front-end (node 0) for good at 3.000 s, which no run outlives")
+    said = "the suite's own fault stopped the front-end (node 0) for good at 3.000 s, which no run outlives"
+    assert reason.endswith(f"{said} without a standby (key `standby`)")
 
 
 @pytest.mark.parametrize(
