@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -31,14 +32,15 @@ def comings(seed: int, chance: float, spread_s: float, tree: Tree, case: Mapping
 
 
 def _one_is_there(found: list[dict[str, Any]], back_ends: int) -> list[dict[str, Any]]:
-    """Nobody joins twice, and not all of them late."""
+    """Nobody joins twice, or leaves before it joins, and not all of them join late."""
     kept: list[dict[str, Any]] = []
     late: set[str] = set()
     for act in found:
         if act["kind"] != "join" or (act["target"] not in late and len(late) + 1 < back_ends):
             kept.append(act)
             late |= {act["target"]} if act["kind"] == "join" else set()
-    return kept
+    joins_s = {act["target"]: act.get("at_s", 0.0) for act in kept if act["kind"] == "join"}
+    return [a for a in kept if a["kind"] != "leave" or a.get("at_s", math.inf) > joins_s.get(a["target"], -1.0)]
 
 
 def _one(rng: random.Random, kind: str, node: int, spread: float) -> dict[str, Any]:

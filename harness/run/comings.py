@@ -38,6 +38,12 @@ def try_comings(case: Case, injections: Sequence[Injection], tree: Tree, rejoin:
         mistakes.add(f"{case.path}.fault", "all back-ends join late", "let one be there at the start")
     for node in sorted({n for n in joins if joins.count(n) > 1}):
         mistakes.add(f"{case.path}.fault", f"node {node} joins twice", "let it leave with rejoin_after_s in between")
+    begins = {i.node: i.trigger.at_s for i in acts if i.action is Action.JOIN}
+    for i in acts:
+        joins_s, leaves_s = begins.get(i.node), i.trigger.at_s
+        if i.action is Action.LEAVE and joins_s is not None and leaves_s is not None and leaves_s <= joins_s:
+            what = f"node {i.node} leaves at {leaves_s:g} s, and joins only at {joins_s:g} s"
+            mistakes.add(f"{case.path}.fault", what, "let it join first, or leave with rejoin_after_s")
     return len(mistakes) == before
 
 

@@ -91,6 +91,8 @@ def test_a_restart_without_rejoin_goes_with_everything() -> None:
             "join late",
         ),
         (f"{JOIN}\n[[case.fault]]\n{JOIN}", "node 3 joins twice"),
+        (f"{JOIN}\n[[case.fault]]\n{LEAVE}", "node 3 leaves at 1 s, and joins only at 1 s"),
+        (f"{JOIN}\n[[case.fault]]\n{LEAVE.replace('1.0', '0.5')}", "node 3 leaves at 0.5 s, and joins only at 1 s"),
     ],
 )
 def test_acts_that_cannot_be(fault: str, what: str) -> None:
