@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.api.fault import Action, Injection
 from harness.testbeds import procs
+from harness.testbeds.last_words import last_words
 from harness.testbeds.node_main import stderr_path
 from harness.testbeds.timers import Timers
 from harness.testbeds.traps import fault_event
@@ -23,7 +24,6 @@ _SIGNALS = {Action.KILL: signal.SIGKILL, Action.STOP: signal.SIGSTOP, Action.CON
 _LONGEST_LINE = 1 << 20
 #: A fault whose effect has not shown after so long did not work, and the trial says so.
 _CONFIRM_WITHIN_S = 2.0
-_STDERR_TAIL_BYTES = 2000
 
 
 @dataclass(eq=False, slots=True)
@@ -237,8 +237,8 @@ class Children:
         if status == -signal.SIGKILL:
             self._confirm(child, Action.KILL, "exited by signal 9")
         if status != 0 and not child.explained:
-            tail = _tail(stderr_path(child.scratch))
-            self._say("node-failed", node=child.node, message=tail or f"ended with status {status} and said nothing")
+            said = last_words(stderr_path(child.scratch))
+            self._say("node-failed", node=child.node, message=said or f"ended with status {status} and said nothing")
         self._say("node-exited", node=child.node, status=status, **({"forced": True} if child.forced else {}))
         if not child.hung_up:
             self._poller.unregister(child.fd)
@@ -260,10 +260,3 @@ class Children:
 
     def _note(self, name: str, **fields: Any) -> None:
         self._say("note", name=name, fields=fields)
-
-
-def _tail(path: Path) -> str:
-    try:
-        return path.read_bytes()[-_STDERR_TAIL_BYTES:].decode(errors="replace").strip()
-    except OSError:
-        return ""
