@@ -19,7 +19,8 @@ from harness.core.tree import Tree
 from harness.registry import Category, load, plain
 from harness.run.record import load_trial
 
-POLL_S = 0.1
+#: How long one question to the testbed waits; what happens is told at once, so nobody wakes for nothing meanwhile.
+POLL_S = 5.0
 STOP_S = 10.0
 
 
