@@ -27,7 +27,7 @@ test: setup
 	$(PYTEST) -q -m "not long"
 
 test-long: setup
-	$(PYTEST) -q -m long
+	$(PYTEST) -q -m long -o faulthandler_timeout=1800
 
 BENCH ?= loopback tree recovery startup simulator
 bench: setup

@@ -35,13 +35,16 @@ def run(suite: Path, as_json: bool, results: Path, seed: int | None, trials: int
 
 
 def _run(plan: Plan, results: Path) -> RunOutcome:
+    from harness.run.interrupts import Interrupts
     from harness.run.runner import run_suite
 
     # Ray and other libraries, and the processes that they start, print what they like: standard output is for the report.
     with ExitStack() as reserved:
         reserved.enter_context(reserved_stdout())
         with _progress(reserved.close) as progress:
-            return run_suite(plan, results=results, progress=progress, argv=sys.argv, width=_width)
+            return run_suite(
+                plan, results=results, progress=progress, argv=sys.argv, width=_width, interrupts=Interrupts(lasting=True)
+            )
 
 
 @contextmanager

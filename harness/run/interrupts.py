@@ -25,9 +25,13 @@ class Interrupts:
     `asked` tells that a signal came. Inside `interruptible` it is raised at once as Interrupted, elsewhere it waits for the
     next `check`: neither what starts processes nor what takes them down may be left half done, however often somebody presses
     the key. Such steps have time-outs of their own, so that the wait is bounded; a line on standard error says that it is on.
+
+    `lasting`: for a program that ends once it was asked to. What comes after that is ignored for good, so that it ends with its
+    report and with its own exit code, and not by a signal that says again what has been done already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lasting: bool = False) -> None:
+        self._lasting = lasting
         self.asked = False
         self.reason = ""
         self._open = False
@@ -42,7 +46,7 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self._lasting and self.asked else handler)
 
     def install(self) -> dict[signal.Signals, Any]:
         """Take the signals, again where a library has taken them since; returns whose they were."""

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,10 @@ def run_suite(
     argv: Sequence[str],
     registry: Registry | None = None,
     width: Callable[[], int] = lambda: WIDTH,
+    interrupts: Interrupts | None = None,
 ) -> RunOutcome:
     """Run all trials of `plan` into a new directory under `results`; `argv` is what the user typed, `width` is asked at the end
-    for the columns of the report's text.
+    for the columns of the report's text, `interrupts` has the signals meanwhile.
 
     Trials are interleaved over the cases (the first of each, then the second of each, ...), so that a drift of the machine
     spreads over all of them. A trial that fails, and Ctrl-C at any moment, end in a journal that is whole, with everything
@@ -50,7 +51,7 @@ def run_suite(
     hosts that the testbed has.
     """
     run_dir = new_run_directory(results, plan.suite.name)
-    return _Run(plan, run_dir, WhileHeard(progress), argv, registry or load_registry(), width).run()
+    return _Run(plan, run_dir, WhileHeard(progress), argv, registry or load_registry(), width, interrupts or Interrupts()).run()
 
 
 def new_run_directory(results: Path, name: str) -> Path:
@@ -78,7 +79,7 @@ class _Run:
     argv: Sequence[str]
     registry: Registry
     width: Callable[[], int]
-    interrupts: Interrupts = field(default_factory=Interrupts)
+    interrupts: Interrupts
     failures_in_a_row: int = 0
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness.api.errors import ExitCode
-from harness.run.interrupts import Interrupted, Interrupts
+from harness.run.interrupts import SIGNALS, Interrupted, Interrupts
 from harness.run.record import RunRecord, read_run
 
 DRIVER = """
@@ -166,6 +166,21 @@ def test_a_signal_waits_where_it_must_and_is_raised_where_it_may() -> None:
     assert signal.getsignal(signal.SIGINT) is before
     with Interrupts() as interrupts, pytest.raises(Interrupted, match="SIGTERM"), interrupts.interruptible():
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_program_that_was_asked_to_end_is_not_ended_by_being_asked_again() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with Interrupts(lasting=True):
+            pass
+        assert {number: signal.getsignal(number) for number in SIGNALS} == before  # nobody has asked
+        with Interrupts(lasting=True):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_handlers_that_a_library_took_are_taken_back() -> None:
