@@ -16,8 +16,9 @@ REQUIRE_ALL = bool(os.environ.get("HARNESS_REQUIRE_ALL"))
 #: A skip whose reason starts so is right everywhere: the test has no meaning here, nothing is missing.
 ALLOWED = "not applicable"
 
-# How fast a shared machine is today is no property of the code under test.
-hypothesis.settings.register_profile("harness", deadline=None)
+# How fast a shared machine is today is no property of the code under test. New examples are looked for wherever somebody can
+# look at what they find; a verdict on a change is about the change alone.
+hypothesis.settings.register_profile("harness", deadline=None, derandomize=REQUIRE_ALL)
 hypothesis.settings.load_profile("harness")
 
 

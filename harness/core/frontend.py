@@ -352,7 +352,8 @@ class FrontEnd(Node):
             if self.log is not None and self.tree.standby in missing:
                 self.log.end()  # it was never there
             if self.membership.parents:
-                self._declare_dead(self.membership.bury(missing))
+                if missing:  # others may be suspects still
+                    self._declare_dead(self.membership.bury(missing))
             elif now > self.began + self.settings.start_timeout_s:
                 self.out.event("finished", ok=False, reason="no node of the tree attached in time")
                 self.out.exit = (5, "no node attached")

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from runs import run, suite
 
@@ -41,6 +41,8 @@ TARGETS = st.sampled_from(["any 1 of role:internal", "any 1 of role:back-end", "
 @settings(max_examples=15)
 @given(model=MODELS, when=WHEN, target=TARGETS, filter_=st.sampled_from(["sum", "max"]), seed=st.integers(0, 1 << 32))
 def test_a_crash_passes_under_every_model(model: dict[str, object], when: str, target: str, filter_: str, seed: int) -> None:
+    # Who crashes on hearing that the run ends may be the one from whom the other would have heard it.
+    assume("shutdown" not in when or "1 of" in target)
     keys = "\n".join(f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {v}" for k, v in model.items())
     fault = f'kind = "crash"\ntarget = "{target}"\n{when}'
     with tempfile.TemporaryDirectory() as root:

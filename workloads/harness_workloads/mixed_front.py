@@ -177,7 +177,8 @@ class MixedFrontEnd(FrontEndBase):
         plans = {p.index: p for p in self.unopened}
         self.began_s = found["began_s"] + shift_s
         self.wrong, self.barrier, self.finished = found["wrong"], found["barrier"], found["finished"]
-        self.settled_s = found["settled_s"]
+        if found["settled_s"] is not None:  # states are gathered anew, and have their time anew
+            self.settled_s = fe.now - self.began_s + self.workload.settle_s
         for stream, index, since, next_, sent, closed, over, told in found["courses"]:
             plan = plans.pop(index)
             made = Contributions(self.context.seed, plan, len(self.ranks))

@@ -322,6 +322,7 @@ class _FrontEnd(FrontEndBase):
         found = self._unpacked(state)
         self.settling, self.heard = found["settling"], found["heard"]
         self.finished, self.ending, self.uneven = found["finished"], found["ending"], found["uneven"]
+        self.settled_s = fe.now + self.workload.settle_s  # states are gathered anew, and have their time anew
         self.waiting = {stream for stream, _, waits, _ in found["streams"] if waits}
         self.reached = {stream: ranks for stream, _, _, ranks in found["streams"]}
         self.elements = {s: Elements(self.workload.values(self.context, index)) for s, index, _, _ in found["streams"]}
