@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.api.errors import InfrastructureError
+from harness.api.fault import late
 from harness.api.testbed import DeploymentSpec
 from harness.testbeds.front_end import FrontEndWatch
 from harness.testbeds.hosts import AgentGone, Host, ask, ask_each, clock_offsets, named, settle
@@ -40,6 +41,8 @@ class TreeDeployment:
             if not 0 <= node.host < len(hosts):
                 raise InfrastructureError(f"node {node.id} is placed on host {node.host}, but there are {len(hosts)} hosts")
             self._nodes[node.host] = (*self._nodes.get(node.host, ()), node.id)
+        absent = late(spec.injections)
+        self._expected = [n.id for n in spec.tree.nodes if n.id not in absent]
         self._hosts = [hosts[number] for number in sorted(self._nodes)]
         self._by_number = hosts
         self._front_host = hosts[spec.tree.nodes[0].host]
@@ -96,13 +99,13 @@ class TreeDeployment:
 
     def _wait_for_listeners(self) -> None:
         deadline = time.monotonic() + self._spec.start_timeout_s
-        while missing := [n.id for n in self._spec.tree.nodes if n.id not in self._addresses]:
+        while missing := [n for n in self._expected if n not in self._addresses]:
             for node in missing:
                 if node in self._failures or node in self._exited:
                     raise InfrastructureError(f"{self._name(node)} did not come up: {self._why_ended(node)}")
             if time.monotonic() > deadline:
                 raise InfrastructureError(
-                    f"{len(missing)} of {len(self._spec.tree.nodes)} node processes did not come up within"
+                    f"{len(missing)} of {len(self._expected)} node processes did not come up within"
                     f" {self._spec.start_timeout_s:g} s: {_list(self._name(n) for n in missing)}"
                 )
             self._pump(deadline - time.monotonic())
@@ -136,7 +139,7 @@ class TreeDeployment:
         reasons = [str(e.get("reason", "")) for e in self._queue if e["kind"] == "finished"]
         if reasons:
             return f"the tree was not ready when the front-end gave up: {reasons[0]}"
-        detached = [n.id for n in self._spec.tree.nodes[1:] if n.id not in self._attached]
+        detached = [n for n in self._expected[1:] if n not in self._attached]
         what = f"; not attached: {self._with_refusals(detached)}" if detached else ""
         return f"the tree was not ready within {within_s:g} s{what}"
 
@@ -212,7 +215,9 @@ class TreeDeployment:
         self._queue.append(event)
         for watch in self._watches.values():
             watch.take(event)
-        if kind == "attached":
+        if kind == "node-started":  # perhaps in the place of one that has ended
+            self._exited.pop(event["node"], None)
+        elif kind == "attached":
             self._attached.add(event["node"])
         elif kind == "workload-started":
             self._workload_started_s = float(event["t_s"])

@@ -23,10 +23,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.api.errors import InfrastructureError
+from harness.api.fault import Injection, late
 from harness.api.testbed import DeploymentSpec
 from harness.testbeds import procs, wire
 from harness.testbeds import scratch as scratches
@@ -52,7 +54,7 @@ class ForkServer:
         self._timers = Timers()
         self._poller = select.poll()
         self._children: Children | None = None
-        self._spec: DeploymentSpec | None = None
+        self._injections: list[Injection] = []
         self._events: list[dict[str, Any]] = []
         self._flush_due = False
         self._stopping: int | None = None
@@ -132,7 +134,7 @@ class ForkServer:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def launch(self, launch: wire.Launch) -> str:
-        """Fork the nodes; return the directory in which node i has its scratch directory `n<i>`."""
+        """Fork the nodes that are there at the start; return the directory in which node i has its scratch directory `n<i>`."""
         if self._children:
             raise InfrastructureError(f"{len(self._children)} processes of the trial before are still running")
         shutil.rmtree(self._trial_scratch, ignore_errors=True)
@@ -140,17 +142,21 @@ class ForkServer:
         self._timers.clear()
         self._flush_due = False
         self._children = None
-        self._spec = spec = self._load(launch.spec)
+        spec = self._load(launch.spec)
         fan_out = max(len(node.children) for node in spec.tree.nodes)
         # A node may have to adopt about as many children again as it has of its own.
         procs.raise_descriptor_limit(
             max(2 * fan_out, len(launch.nodes)) + _SPARE_DESCRIPTORS,
             f"a tree with {len(launch.nodes)} nodes on host {launch.host} and a fan-out of {fan_out}",
         )
-        self._children = Children(launch.host, launch.epoch_s, self._poller, self._timers, self._emit)
+        fork = partial(self._fork, spec, launch)
+        self._children = Children(launch.host, launch.epoch_s, self._poller, self._timers, self._emit, fork)
+        here, absent = set(launch.nodes), late(spec.injections)
+        self._injections = [i for i in spec.injections if i.node in here]
         try:
             for node in launch.nodes:
-                self._children.add(self._fork(node, spec, launch))
+                if node not in absent:
+                    self._children.start(node)
         except OSError as error:
             self._children.kill_all()
             raise InfrastructureError(
@@ -183,10 +189,10 @@ class ForkServer:
         gc.freeze()
         return spec
 
-    def _fork(self, node: int, spec: DeploymentSpec, launch: wire.Launch) -> Child:
+    def _fork(self, spec: DeploymentSpec, launch: wire.Launch, node: int, life: int) -> Child:
         ours, theirs = (end.detach() for end in socket.socketpair())
-        scratch = self._trial_scratch / f"n{node}"
-        birth = Birth(node, spec, launch.entry, launch.address, launch.epoch_s, theirs, scratch, os.getpid(), launch.bind)
+        scratch = self._trial_scratch / (f"n{node}.{life}" if life else f"n{node}")
+        birth = Birth(node, spec, launch.entry, launch.address, launch.epoch_s, theirs, scratch, os.getpid(), launch.bind, life)
         try:
             pid = os.fork()
         except OSError:
@@ -206,12 +212,14 @@ class ForkServer:
 
     def arm(self, started_s: float) -> None:
         """The workload started so many seconds after the epoch: act on this host's nodes when the time comes."""
-        if self._children is not None and self._spec is not None:
-            self._children.arm(self._spec.injections, started_s)
+        if self._children is not None:
+            self._children.arm(self._injections, started_s)
 
     def stop(self, number: int, timeout_s: float, patience_s: float, root: int = 0) -> None:
         """End the trial's nodes: the front-end and the standby that is the `root` in its place are told at once, the others
         (which follow it) after `patience_s`, and what is left after `timeout_s` is killed. Answered when all are gone."""
+        if self._children is not None:
+            self._children.no_more()
         if not self._children:
             self._answer(number)
             return
@@ -240,6 +248,9 @@ class ForkServer:
             os.kill(pid, signal.SIGKILL)
             if _changes(pid, 0, os.WIFSIGNALED):
                 able["kill"] = "SIGKILL by the host's fork server"
+        if "kill" in able and _comes_and_goes():
+            able["restart"] = "another process by the host's fork server"
+            able["come-and-go"] = "forked when it is due, told to leave, seen to exit with status 0"
         return able
 
     def close(self) -> None:
@@ -257,6 +268,20 @@ def _idle_for_ever(parent: int) -> NoReturn:
     procs.die_with_parent(parent, signal.SIGKILL)
     while True:
         signal.pause()
+
+
+def _comes_and_goes() -> bool:
+    """Whether another process can be had that ends when it is told so, with status 0."""
+    server = os.getpid()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            procs.die_with_parent(server, signal.SIGKILL)
+            os._exit(0 if theirs.recv(1) else 1)
+        ours.send(b"!")
+        return _changes(pid, 0, lambda status: os.waitstatus_to_exitcode(status) == 0)
 
 
 def _changes(pid: int, flag: int, test: Callable[[int], bool]) -> bool:

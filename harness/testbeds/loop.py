@@ -17,6 +17,7 @@ from harness.api.testbed import DeploymentSpec
 from harness.api.transport import Buffer, Endpoint, Link
 from harness.core.actions import CONNECT, SEND
 from harness.core.agreement import view
+from harness.core.backend import BackEnd
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
 from harness.core.standby import Standby
@@ -28,6 +29,8 @@ from harness.testbeds.traps import Traps, fault_event
 #: order, look for commands of their own. Their turns are spread, or a whole tree would stop for its chores at once.
 _CHORES_S: Final = 0.5
 _RARE_CHORES_S: Final = 1.0
+#: The same for a node that the suite tells to leave.
+_LEAVER_CHORES_S: Final = 0.05
 #: Telling the driver wakes a dozen processes and threads between it and us, which take their time from what is measured.
 _PROGRESS_S: Final = 2.0
 
@@ -40,7 +43,8 @@ monotonic: Final = time.monotonic
 class NodeBoot:
     """What a started node process has: its id, the trial, its endpoint (already listening where it must), everybody's
     addresses, the trial's epoch on this host's monotonic clock, a socket from which commands come as JSON lines (its end of
-    file means that the agent is gone), a function that reports an event, and a directory of its own trial."""
+    file means that the agent is gone), a function that reports an event, a directory of its own trial, and how many processes
+    were in its place before."""
 
     node: int
     spec: DeploymentSpec
@@ -50,6 +54,7 @@ class NodeBoot:
     control_fd: int
     report: Callable[[dict[str, Any]], None]
     scratch: Path
+    life: int = 0
 
 
 def run_node(boot: NodeBoot) -> int:
@@ -67,8 +72,9 @@ class Loop:
     def __init__(self, boot: NodeBoot) -> None:
         self.boot = boot
         self.endpoint = boot.endpoint
-        self.node = make_node(boot.spec, boot.node, monotonic())
-        mine = [i for i in boot.spec.injections if i.action in _SIGNALS]
+        self.node = make_node(boot.spec, boot.node, monotonic(), boot.life)
+        # What waits for a wave or a moment was planned for the first process in this place.
+        mine = [] if boot.life else [i for i in boot.spec.injections if i.action in _SIGNALS or i.action is Action.LEAVE]
         self.traps = Traps(self.node, mine, self._strike)
         self.recorder: Recorder | None = None
         if isinstance(self.node, FrontEnd | Standby):
@@ -78,6 +84,8 @@ class Loop:
         self.control.setblocking(False)
         self.commands = b""
         self.chores_s = _CHORES_S if self.recorder is not None else _RARE_CHORES_S
+        if any(i.action is Action.LEAVE and i.node == boot.node for i in boot.spec.injections):
+            self.chores_s = _LEAVER_CHORES_S
         self.next_chores = monotonic() + self.chores_s * (boot.node * 0.618 % 1.0)
         self.next_progress = 0.0
         self.stopping = False
@@ -130,6 +138,8 @@ class Loop:
                 self._report()
             if self.traps.armed:
                 self.traps.check()
+                if out.actions:
+                    self._carry_out()
             if now >= self.next_chores and not self._chores(now):
                 return 1
         self._carry_out()
@@ -170,7 +180,10 @@ class Loop:
 
     def _strike(self, injection: Injection) -> None:
         self.boot.report(fault_event(injection))
-        os.kill(os.getpid(), _SIGNALS[injection.action])
+        if injection.action is Action.LEAVE:
+            self._leave()
+        else:
+            os.kill(os.getpid(), _SIGNALS[injection.action])
 
     def _connect(self, peer: int) -> None:
         address = self.boot.addresses.get(peer, "")
@@ -224,7 +237,16 @@ class Loop:
                 return False
             self.commands += data
             *lines, self.commands = self.commands.split(b"\n")
-            self.stopping = self.stopping or any(json.loads(line)["cmd"] == "stop" for line in lines)
+            told = {json.loads(line)["cmd"] for line in lines}
+            self.stopping = self.stopping or "stop" in told
+            if "leave" in told:
+                self._leave()
+                self._carry_out()
+
+    def _leave(self) -> None:
+        """A back-end leaves in order."""
+        if isinstance(self.node, BackEnd):
+            self.node.leave()
 
     def _stop(self) -> None:
         """The agent wants us to end: the front-end closes the tree in order, as long as it may, and the others follow it."""

@@ -37,7 +37,7 @@ _COLLECT = (20_000, 50, 1000)
 @dataclass(frozen=True, slots=True)
 class Birth:
     """What the fork server hands to a child. `entry` is "module:function" of the node's main function, which takes a NodeBoot
-    and returns the exit status. `address` is the data address of this host."""
+    and returns the exit status. `address` is the data address of this host. `life`: how many processes had its place before."""
 
     node: int
     spec: DeploymentSpec
@@ -48,6 +48,7 @@ class Birth:
     scratch: Path
     server_pid: int
     bind: bool = False
+    life: int = 0
 
 
 def run_child(birth: Birth) -> NoReturn:
@@ -170,6 +171,7 @@ def _run(birth: Birth, report: Reporter) -> int:
             control_fd=CONTROL_FD,
             report=report,
             scratch=birth.scratch,
+            life=birth.life,
         )
     )
 

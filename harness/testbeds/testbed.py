@@ -153,7 +153,7 @@ class RayTestbed(ABC):
 
     def possible(self) -> frozenset[str]:
         """What a fork server can do to the processes that it started, where the kernel lets it."""
-        return frozenset({"kill", "hang"})
+        return frozenset({"kill", "hang", "restart", "come-and-go"})
 
     def capabilities(self) -> Mapping[str, str]:
         """What every host can do to its node processes, found by trying."""

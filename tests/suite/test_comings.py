@@ -100,9 +100,9 @@ def test_acts_that_cannot_be(fault: str, what: str) -> None:
     assert line.startswith("case[0].fault") and what in line
 
 
-def test_real_testbeds_have_none() -> None:
-    (line,) = mistakes(JOIN, testbed="local")
-    assert line == (
-        "case[0].fault[0].kind: testbed 'local' cannot do 'join' (it needs come-and-go); "
-        "use another testbed, or a fault that needs hang or kill"
-    )
+@pytest.mark.parametrize("testbed", ["local", 'cluster"\naddress = "127.0.0.1:6379'], ids=["local", "cluster"])
+def test_real_testbeds_have_them_too(testbed: str) -> None:
+    for fault in (JOIN, LEAVE.replace("at_s = 1.0", "at_wave = 3"), AGAIN):
+        assert planned(fault, rejoin="true", testbed=testbed).trials[0].injections
+    (line,) = mistakes(JOIN.replace("at_s = 1.0", "at_event = 3"), testbed=testbed)
+    assert "does not count what happens; use testbed 'sim', or at_s, at_wave or moment" in line

@@ -14,6 +14,7 @@ from typing import Any
 import shipped_parts
 
 from harness.api.errors import InfrastructureError
+from harness.api.fault import Action, Injection, Trigger
 from harness.core.tree import Tree
 from harness.testbeds import procs
 from harness.testbeds.cluster import Cluster
@@ -56,6 +57,23 @@ def trial(testbed: Any, hosts: int, into: Path) -> dict[str, Any]:
     }
 
 
+def come_and_go(testbed: Any) -> dict[str, Any]:
+    """Node 4 comes late, node 5 is killed and another process takes its place; each has a host of its own."""
+    plan = (
+        Injection(0, "join", 4, Action.JOIN, Trigger(at_s=0.1)),
+        Injection(1, "crash", 5, Action.KILL, Trigger(at_s=0.1), undo_after_s=0.1),
+    )
+    with testbed.deploy(spec(3, injections=plan)) as deployment:
+        deployment.start()
+        events: list[dict[str, Any]] = []
+        while sum(e["kind"] == "attached" for e in events) < 7:
+            events += deployment.poll(0.5)
+        events += deployment.stop(5.0)
+    started = [(e["node"], e["host"], e.get("life", 0)) for e in events if e["kind"] == "node-started"]
+    exited = [(e["node"], e["status"]) for e in events if e["kind"] == "node-exited"]
+    return {"started": sorted(started), "exited": sorted(exited)}
+
+
 def lose_a_raylet(testbed: Any) -> dict[str, Any]:
     with testbed.deploy(spec(3)) as deployment:
         deployment.start()
@@ -93,6 +111,7 @@ def main(address: str, directory: str) -> None:
         hosts = [h.handle.call("hello").result(30.0) for h in testbed.session.hosts]
         say(code=[h["code"] for h in hosts], agents=len({h["pid"] for h in hosts}), capabilities=sorted(testbed.capabilities()))
         say(**trial(testbed, 3, into / "first"))
+        say(**come_and_go(testbed))
         say(**lose_a_raylet(testbed))
     finally:
         testbed.close()

@@ -88,13 +88,15 @@ def check_trial(said: dict[str, object], hosts: tuple[str, ...]) -> None:
 
 
 def check_cluster(said: list[dict[str, object]]) -> None:
-    hello, trial, loss, after = said[:4]
+    hello, trial, comings, loss, after = said[:5]
     # The code was shipped: agents import it from where Ray unpacked it, not from where we are.
     assert isinstance(hello["code"], list)
     assert all("runtime_resources" in place for place in hello["code"])
     assert hello["agents"] == 3
-    assert hello["capabilities"] == ["hang", "kill"]
+    assert hello["capabilities"] == ["come-and-go", "hang", "kill", "restart"]
     check_trial(trial, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+    assert comings["started"] == sorted([[n, n % 3, 0] for n in range(7)] + [[5, 2, 1]])
+    assert comings["exited"] == sorted([[n, 0] for n in range(7)] + [[5, -9]])
     assert str(loss["error"]).startswith("host 2 (")
     assert "the agent is gone, and all nodes of its host with it" in str(loss["error"])
     assert loss["alive"] == []
@@ -112,7 +114,7 @@ def test_more_hosts_than_nodes_and_local_on_a_ray_that_is_there(only_here: Path)
     with ray_cluster(3) as (address, environment):
         said = drive(address, environment, only_here, "long")
     check_cluster(said)
-    too_many, joined, after = said[4:]
+    too_many, joined, after = said[5:]
     assert "hosts = 3, but the Ray cluster at" in str(too_many["too_many"])
     assert "has 2 living nodes" in str(too_many["too_many"])
     check_trial(joined, ("127.0.0.1",))

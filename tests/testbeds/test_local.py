@@ -58,7 +58,7 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalForTests]
 def test_a_trial_over_ray(testbed: LocalForTests, tmp_path: Path) -> None:
     assert isinstance(testbed, api.Testbed)
     assert testbed.host_count() == 2
-    assert set(testbed.capabilities()) == {"kill", "hang"}
+    assert set(testbed.capabilities()) == {"kill", "hang", "restart", "come-and-go"}
     samples = os.urandom(5 << 20)
     spec = testbed_parts.make_spec(TREE, workload=testbed_parts.Workload({0: "finish"}, front_end_samples=samples))
     with testbed.deploy(spec) as deployment:

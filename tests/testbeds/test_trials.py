@@ -205,4 +205,4 @@ def test_the_end_of_a_node_is_seen_though_its_descriptors_live_on(hosts: Hosts, 
 
 def test_capabilities_are_found_by_trying(hosts: Hosts) -> None:
     for handle in hosts.handles:
-        assert set(handle.call("probe").result(30.0)) == {"kill", "hang"}
+        assert set(handle.call("probe").result(30.0)) == {"kill", "hang", "restart", "come-and-go"}

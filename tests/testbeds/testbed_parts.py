@@ -197,6 +197,11 @@ def _kill_itself(boot: NodeBoot) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _restart_itself(boot: NodeBoot) -> None:
+    boot.report({"kind": "fault", "fault": 0, "action": "kill", "trigger": "wave 1", "undo_after_s": 0.05})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _babble(boot: NodeBoot) -> None:
     os.write(boot.control_fd, b"this is no event\n")
 
