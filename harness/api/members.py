@@ -17,11 +17,13 @@ Span = tuple[int, int]
 
 
 class MemberSpans:
-    """`changed`: the ranks whose membership changed by an order of the front-end; all others are members throughout."""
+    """`changed`: the ranks whose membership changed by an order of the front-end; all others are members throughout. `leaving`:
+    the ranks that produced nothing more since they left, or were about to."""
 
     def __init__(self, events: Sequence[Mapping[str, Any]]) -> None:
         self._events = events
         self.changed = RankSet.of(int(r) for e in events if e["kind"] in _CHANGES for r in e["ranks"])
+        self.leaving = RankSet.of(int(e["rank"]) for e in events if e["kind"] == "leaving")
 
     def members(self, stream: int, rank: int, last: int) -> list[Span]:
         """The waves below `last` for which `rank` was a member of `stream`. One that was declared dead stays a member, and is
@@ -43,6 +45,23 @@ class MemberSpans:
                     found[-1] = (found[-1][0], min(found[-1][1], first))
                 if there and opened:
                     found.append((first, last))
+        return [(a, b) for a, b in found if a < b]
+
+    def made(self, stream: int, rank: int) -> list[Span]:
+        """The waves that processes of `rank` had produced for `stream` when they left in order."""
+        found: list[Span] = []
+        there, opened, start, made = True, False, -1, 0
+        for e in self._events:
+            kind = e["kind"]
+            if kind == "stream-opened" and e["stream"] == stream:
+                opened, start = True, 0 if there else -1
+            elif kind == "leaving" and e["rank"] == rank:
+                made = int(e["made"].get(str(stream), 0))
+            elif kind in _CHANGES and rank in e["ranks"]:
+                there = kind == "admitted"
+                if kind == "left" and start >= 0:
+                    found.append((start, made))
+                start = int(e.get("first", {}).get(str(stream), 0)) if there and opened else -1
         return [(a, b) for a, b in found if a < b]
 
     def owed(self, stream: int, rank: int, node: int, last: int, before: Callable[[float], int]) -> list[Span]:

@@ -113,7 +113,8 @@ class BackEnd(Node):
         """Again and again, since it may be lost with a node."""
         if self.parent is not None and not self.closing:
             ends = {i: waves * self.streams.up[i].units.per_wave for i, waves in self._made().items()}
-            self.notify({"op": "leaves", "node": self.id, "life": self.life, "ends": ends if self.leaving else None})
+            sent = self.leaving and all(self.streams.up[i].next >= end for i, end in ends.items())
+            self.notify({"op": "leaves", "node": self.id, "life": self.life, "ends": ends if sent else None})
 
     def on_opened(self, stream: UpStream) -> None:
         if self.rank in stream.members:

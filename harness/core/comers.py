@@ -33,12 +33,13 @@ class Lives:
 class Comers:
     """The same for one stream. floors: the first unit that a rank contributes, for those that came while the stream ran; mail:
     the last message before it. bounds: units at which the set of those who contribute changes. gaps: by rank, units [first,
-    stop) for which it is no member (at the front-end only)."""
+    stop) for which it is no member (at the front-end only). began: as floors, of those that are gone again, too."""
 
-    __slots__ = ("bounds", "floors", "gaps", "mail")
+    __slots__ = ("began", "bounds", "floors", "gaps", "mail")
 
     def __init__(self) -> None:
         self.floors: dict[int, int] = {}
+        self.began: dict[int, int] = {}
         self.mail: dict[int, int] = {}
         self.bounds: set[int] = set()
         self.gaps: dict[int, list[tuple[int, int]]] = {}
@@ -46,6 +47,7 @@ class Comers:
     def came(self, rank: int, unit: int, message: int) -> None:
         """A rank contributes from `unit` on, and gets the messages behind `message`."""
         self.floors[rank], self.mail[rank] = unit, message
+        self.began[rank] = unit
         self.bounds.add(unit)
 
     def forget(self, ranks: RankSet) -> None:

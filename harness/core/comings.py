@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.core.comers import Comers
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 class Comings:
     """What the front-end has to decide. asked: the life that asks to be let in, by node. leaving: by node the life that
-    leaves, and the units below which it has produced; None until it is its turn. turn: the node whose turn it is (0: nobody's).
-    Two at once would wait for each other where each has produced more than the other in one of two streams. coming: nodes
-    that were let in and have not attached yet."""
+    leaves, and the units below which it has produced; None until it is its turn, and it has said so where it is now. turn: the
+    node whose turn it is (0: nobody's). Two at once would wait for each other where each has produced more than the other in
+    one of two streams. coming: nodes that were let in and have not attached yet."""
 
     def __init__(self, front: FrontEnd) -> None:
         self._front = front
@@ -34,6 +35,12 @@ class Comings:
                 self._asked[node] = max(life, self._asked.get(node, 0))
         elif node not in self._front.dead and life == known and (notice["ends"] is not None or node not in self._leaving):
             self._leaving[node] = life, notice["ends"]
+
+    def moved(self, nodes: Iterable[int]) -> None:
+        """These nodes are lost, or below another parent: what they have sent may come by another way, as state (compose), and
+        behind that they say again that they leave."""
+        for node in self._leaving.keys() & set(nodes):
+            self._leaving[node] = self._leaving[node][0], None
 
     def how(self, node: int) -> str:
         """What it is called that a suspect has attached: the first time after it was let in, or again."""
@@ -84,15 +91,15 @@ class Comings:
         if node not in front.dead:  # there is another process in its place: the one before is gone
             front.order_dead(m.bury({node}))
         up, mine = front.results.up, self._streams(ranks)
-        marks = {i: [first_unit(up[i], front.tree.depth), front.results.down[i].last] for i in mine}
+        (rank,) = ranks
+        marks = {i: [first_unit(up[i], front.tree.depth, rank), front.results.down[i].last] for i in mine}
         self._coming.add(node)
         m.awaits(node, front.now)
         first = {str(i): marks[i][0] // up[i].units.per_wave for i in mine}
         front.tell("admitted", member=node, ranks=list(ranks), life=life, first=first, order=front.deaths + 1)
         for i in mine:
             comers = up[i].comers = up[i].comers or Comers()
-            for rank in ranks:
-                comers.enter(rank, marks[i][0])
+            comers.enter(rank, marks[i][0])
         front.order({"op": "admit", "node": node, "life": life, "streams": marks})
         front.members_changed(ranks)
 

@@ -183,6 +183,8 @@ class FrontEnd(Node):
                 back = m.joined(node, int(n["by"]), int(n["inc"]), n["below"], self.now)
             else:
                 back = m.below_is(node, n["below"], self.now)
+            if self.comings.pending:
+                self.comings.moved(m.below(node))
             for b in back:
                 self.tell(self.comings.how(b), member=b, parent=m.parents[b])
             new = sorted(set(m.suspects) - before)
@@ -192,6 +194,7 @@ class FrontEnd(Node):
 
     def _suspect(self, node: int, new: list[int], by: int, cause: str) -> None:
         ranks = self.membership.ranks_of(new)
+        self.comings.moved(new)
         self.tell("suspect", member=node, ranks=list(ranks), by=by, cause=cause)
         if ranks:
             self.recovering, self.saw_first = True, False

@@ -9,7 +9,7 @@ as in Birman and Joseph, "Exploiting Virtual Synchrony in Distributed Systems", 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.core.agreement import chained
@@ -70,6 +70,14 @@ def _ask(node: Node, child: int, life: int) -> None:
     node.notify({"op": "applies", "node": child, "life": life})
 
 
+def passed_on(node: Node, news: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """What of this news the parent is told now: who leaves does so behind all that it has sent. While states are owed to the
+    parent (compose), that is left out; it is said again with the next heartbeat."""
+    if any(s.owed for s in node.streams.up.values()):
+        return [n for n in news if n["op"] != "leaves"]
+    return news
+
+
 # -- orders ------------------------------------------------------------------------------------------------------------------
 
 
@@ -119,10 +127,12 @@ def forget(node: Node, ranks: RankSet) -> None:
             s.comers.forget(ranks)
 
 
-def first_unit(s: UpStream, depth: int) -> int:
-    """The first unit that a new life may contribute: nobody can have been granted it yet. Under replay a back-end is at most a
-    window ahead of what is acknowledged; otherwise each link on its way adds what it may hold, and its upper end a batch."""
+def first_unit(s: UpStream, depth: int, rank: int) -> int:
+    """The first unit that a new life of `rank` may contribute: nobody can have been granted it yet. Under replay a back-end is
+    at most a window ahead of what is acknowledged; otherwise each link on its way adds what it may hold, and its upper end a
+    batch. Nodes with nobody else below them have gone on to where the life before began."""
     u = s.units
     ahead = (depth + 1) * (u.link_window + u.batch)
-    bound = s.acked + u.window if s.replay else max(s.next, s.acked) + ahead
+    began = 0 if s.comers is None else s.comers.began.get(rank, 0)
+    bound = s.acked + u.window if s.replay else max(s.next, s.acked, began) + ahead
     return -(-bound // u.per_wave) * u.per_wave

@@ -227,7 +227,7 @@ class Node(Courier):
         for n in notices:
             self.below.learn(n)
         if self.parent is not None:
-            self._tell(self.parent, notices)
+            self._tell(self.parent, lives.passed_on(self, notices))
 
     def _tell(self, parent: Neighbour, notices: Sequence[dict[str, Any]]) -> None:
         body = {"notices": notices, "ranks": self.ranks().encoded, "next": self.streams.positions()}

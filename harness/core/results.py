@@ -244,8 +244,10 @@ class ResultTable(StreamTable):
         return s.stream in self.delivery
 
     def _acceptable(self, s: UpStream, d: Delivery, ranks: RankSet) -> bool:
-        """Whether a wave with these contributors may go out now. Under replay nobody who is alive may be missing, unless the
-        policy says so."""
+        """Whether a wave with these contributors may go out now (replay). Nobody who is alive may be missing, unless the policy
+        says so, and nobody dead be inside, whom earlier waves may lack: who sent that rewinds as soon as it hears the order."""
+        if not ranks.isdisjoint(self.node.dead_ranks):
+            return False
         if ranks is s.members or ranks == s.members:
             return True
         missing = s.members - ranks - self.node.dead_ranks - s.coming()
@@ -266,14 +268,9 @@ class ResultTable(StreamTable):
 
     def _overdue(self, s: UpStream, d: Delivery) -> Piece | None:
         """Some child has not offered the next unit: a time-out or deadline may let a partial wave out."""
-        if not s.has_input():
+        if not d.patient or not s.has_input() or s.offers(self.node.dead_ranks):
             return None
-        if s.spec.sync is Sync.TIME_OUT:
-            patience = s.spec.sync_timeout_s
-        elif s.spec.accept is Accept.DEADLINE:
-            patience = s.spec.accept_after_s
-        else:
-            return None
+        patience = s.spec.sync_timeout_s if s.spec.sync is Sync.TIME_OUT else s.spec.accept_after_s
         return s.merge(s.next + 1, some=True) if self._waited(s, d, patience) else None
 
     # -- delivering --------------------------------------------------------------------------------------------------------

@@ -213,6 +213,11 @@ class UpStream:
                 found.append(inbox.queue[0].ranks)
         return self.union_of(tuple(found)) if found else None
 
+    def offers(self, ranks: RankSet) -> bool:
+        """Whether any child has offered a next unit with one of these ranks inside (replay)."""
+        heads = [i.queue[0] for i in self.inboxes.values() if i.queue]
+        return self.replay and any(p.first <= self.next and not p.ranks.isdisjoint(ranks) for p in heads)
+
     def union_of(self, sets: tuple[RankSet, ...]) -> RankSet | None:
         """The union of disjoint sets; None where two overlap."""
         try:

@@ -8,9 +8,9 @@ from typing import Any
 import loads
 import pytest
 from comers_rig import begin_late, streaming
-from small import SETTINGS, Back, Rig, rig, spec
+from small import SETTINGS, Back, Rig, reduce, rig, spec
 
-from harness.core import vetting
+from harness.core import frames, vetting
 from harness.core.comers import Comers
 from harness.core.frontend import FrontEnd
 from harness.core.lives import begin_without, first_unit
@@ -140,13 +140,22 @@ def test_the_first_unit_is_beyond_what_can_have_been_granted(recovery: str) -> N
     s.acknowledge(7)
     s.next = 9
     granted = s.acked + s.units.window if recovery == "replay" else s.next + 3 * s.units.link_window
-    assert first_unit(s, 2) >= granted
+    assert first_unit(s, 2, 0) >= granted
+
+
+def test_the_first_unit_is_beyond_what_the_life_before_can_have_made() -> None:
+    """Its parent, with nobody else below it, has skipped to where that began; here nothing was delivered since."""
+    s = UpStream(1, spec("sum", [0, 1], window_waves=4, recovery="resume"), harness_filters()["sum"]())
+    s.comers = Comers()
+    s.comers.came(0, 30, 0)
+    s.comers.forget(RankSet.of([0]))
+    assert first_unit(s, 2, 0) >= 30 + 2 * s.units.link_window > first_unit(s, 2, 1)
 
 
 def test_the_first_unit_begins_a_wave() -> None:
     what = StreamSpec("s", RankSet.of([0]), "sum", item_shape=(10,), chunk_bytes=32, window_waves=2)
     s = UpStream(1, what, harness_filters()["sum"]())
-    assert s.units.per_wave == 3 and first_unit(s, 2) % 3 == 0
+    assert s.units.per_wave == 3 and first_unit(s, 2, 0) % 3 == 0
 
 
 def test_floors_bounds_and_gaps() -> None:
@@ -195,3 +204,67 @@ def test_an_old_wish_to_leave_is_none_of_its_successor() -> None:
     front.comings.take({"op": "applies", "node": 3, "life": 1})
     front.comings.act()
     assert not front.comings.pending and front.lives.life(3) == 1 and 3 not in front.dead
+
+
+def ahead(rank: int) -> Back:
+    """Rank 0 is far ahead of the others."""
+    return Back(rank, 60, every_s=0.001 if rank == 0 else 0.02, batch=1)
+
+
+def leaving_ahead(crash_s: float = 0.25) -> Rig:
+    """Node 3 leaves with waves that wait for the others at its parent, which is lost; nobody takes it in until 0.75 s, and the
+    others go on without it meanwhile."""
+    run = reduce(spec("union", window_waves=16, recovery="compose"), 60, back=ahead, even=True, stop=False)
+    run.at(0.2, lambda: run.net.leave(3))
+    run.at(0.24, lambda: run.net.world.refusing.update((0, 2)))
+    run.at(crash_s, lambda: run.net.crash(1))
+    run.at(0.75, lambda: run.net.world.refusing.clear())
+    return run
+
+
+def lacks(run: Rig) -> list[int]:
+    """Which waves of rank 0 are not in the state at the end."""
+    state: list[Any] = []
+    run.at(8.0, lambda: state.extend(run.node(0).context.state(1)[0]))  # type: ignore[attr-defined]
+    run.run(8.5)
+    there = {repr(m) for m in state}
+    return [w for w in range(run.backs[0].made[1]) if any(repr(m) not in there for m in loads.members(0, w))]
+
+
+def test_who_leaves_stays_until_its_state_has_come() -> None:
+    # It was seen off as soon as the others had got so far, and turned away with its state when it came.
+    run = leaving_ahead()
+    assert lacks(run) == [] and run.backs[0].made[1] > 16
+    assert run.net.exits[3] == (0, "left")
+    (left,) = run.events("left")
+    assert [e["t_s"] < left["t_s"] for e in run.events("rejoined") if e["member"] == 3] == [True]
+
+
+def test_who_leaves_says_so_behind_the_state_that_its_adopter_owes() -> None:
+    # Node 2, whose parent takes nothing, owes the state of node 3, and is lost before it has sent it.
+    run = leaving_ahead()
+    run.at(0.7, lambda: run.net.stall(2, 0.8))
+    run.at(1.5005, lambda: run.net.crash(2))
+    assert lacks(run) == []
+    assert [e["parent"] for e in run.events("reattached") if e["child"] == 3] == [2, 0]
+    assert run.net.exits[3] == (0, "left")
+
+
+def test_who_leaves_brings_its_wave_to_an_end_before_it_says_how_far_it_got() -> None:
+    what = spec("max", recovery="compose", item_shape=(40,), chunk_bytes=16, window_bytes=32)
+    run = reduce(what, 60, back=lambda rank: Back(rank, 60), even=True, stop=False)
+    said: list[tuple[int | None, int]] = []
+
+    def heard(a: int, b: int, frame: memoryview) -> None:
+        kind = frames.parse_header(frame)[1]
+        if a == 3 and kind == frames.NOTICE:
+            for n in frames.decode_object(frame)["notices"]:
+                said.append((None if n["ends"] is None else n["ends"][1], run.node(3).streams.up[1].next))
+
+    run.net.on_send = heard
+    run.at(0.02, lambda: run.net.leave(3))
+    run.run(3.0)
+    asked, *ends = said
+    assert asked[0] is None and asked[1] % 20
+    assert ends and all(end is None if made % 20 else end == made for end, made in ends)
+    assert run.net.exits[3] == (0, "left")

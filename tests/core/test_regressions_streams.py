@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import loads
 import pytest
 from byhand import Hand, sent
-from small import Back, reduce, rig, spec
+from small import SETTINGS, Back, reduce, rig, spec
 
 from harness.core import frames
 from harness.core.apps import PluginError
 from harness.core.spec import DeadlineExceeded, QuorumLost, StreamClosed, WavesLost
+from harness.sim import acts
 
 FLAT = (None, 0, 0)
 
@@ -160,3 +162,38 @@ def test_the_time_out_of_a_wave_begins_with_its_own_first_packet() -> None:
     hand.data(4, 0, [7], [1])
     assert sent(hand.wait(0.011), "DATA", 0) == []
     assert len(sent(hand.wait(0.09), "DATA", 0)) == 1
+
+
+@pytest.mark.parametrize("accept", ["complete", "deadline"])
+def test_who_is_dead_is_in_no_later_wave(accept: str) -> None:
+    # Node 2 takes in the orphans of node 1, and what it sends from then on comes after their death: waves that lacked them were
+    # followed by one that had them.
+    what = spec(window_waves=16, accept=accept, **({"accept_after_s": 5.0} if accept == "deadline" else {}))
+    times = replace(SETTINGS, lease_s=2.0, orphan_grace_s=0.8)
+    run = reduce(what, 200, back=lambda rank: Back(rank, 200, every_s=0.005, batch=1), even=True, settings=times)
+    run.at(0.5, lambda: run.net.crash(1))
+    run.at(0.5005, lambda: acts.late(run.net.world, 2, 0.9))
+    run.run()
+    assert [(e["node"], e["parent"]) for e in run.events("reattached")] == [(2, 2), (2, 2)]
+    assert [e["ranks"] for e in run.events("dead") if e["ranks"]] == [[0], [1]]
+    whose = [who for _, who, _ in run.front.waves()]
+    gone = whose.index("2-3")
+    assert [w for w, _, _ in run.front.waves()] == list(range(200)) and gone > 0
+    assert set(whose[:gone]) == {"0-3"} and set(whose[gone:]) == {"2-3"}
+
+
+def test_no_wave_goes_out_early_with_the_dead() -> None:
+    # The same, where nodes are stopped so that the waves of node 2 are overdue before it hears of the death.
+    what = spec(members=[0, 1, 2], window_waves=16, accept="deadline", accept_after_s=0.05)
+    times = replace(SETTINGS, lease_s=2.0, orphan_grace_s=0.8)
+    tree = (None, 0, 0, 0, 1, 2, 3)
+    run = reduce(what, 300, back=lambda rank: Back(rank, 300, every_s=0.005, batch=1), even=True, settings=times, parents=tree)
+    run.at(0.5, lambda: run.net.crash(1))
+    run.at(0.5005, lambda: acts.late(run.net.world, 2, 0.9))
+    run.at(0.56, lambda: run.net.hang(3, 1.4))
+    run.at(1.2, lambda: run.net.hang(2, 0.5))
+    run.run()
+    (dead_s,) = [e["t_s"] for e in run.events("dead") if e["ranks"] == [0]]
+    after = [r for t_s, kind, r in run.front.log if kind == "result" and t_s >= dead_s]
+    assert after and not any(0 in r.contributors for r in after)
+    assert [w for w, _, _ in run.front.waves()] == list(range(300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.api.members import MemberSpans, is_member
+from harness.core.ranks import RankSet
 from harness_workloads.coverage import Coverage, outside, within
 
 OPENED = {"kind": "stream-opened", "t_s": 1.0, "stream": 1}
@@ -111,3 +112,18 @@ def test_what_is_named_outside_of_the_membership() -> None:
 def test_what_is_owed_within_gaps() -> None:
     part = Coverage(ranks=(3,), gaps=((10, 20),), overlaps=(), end=60, named=50)
     assert within(part, [(0, 15), (18, 80)], 70) == [(10, 15), (18, 20), (60, 70)]
+
+
+def test_what_was_made_until_it_left() -> None:
+    def made(*events: dict[str, Any]) -> list[tuple[int, int]]:
+        return MemberSpans(events).made(1, 3)
+
+    leaving = {"kind": "leaving", "t_s": 2.0, "rank": 3, "made": {"1": 20}}
+    assert made(OPENED) == made(OPENED, leaving) == made(OPENED, left(30)) == []
+    assert made(OPENED, leaving, left(30)) == [(0, 20)]
+    assert made(leaving, left(30), OPENED) == []
+    assert made(OPENED, {**leaving, "rank": 4}, left(30)) == []
+    again = admitted(1, 60), {**leaving, "made": {"1": 75}}, left(80)
+    assert made(OPENED, leaving, left(30), *again) == [(0, 20), (60, 75)]
+    assert made(OPENED, leaving, left(30), *again[:2]) == [(0, 20)]
+    assert [MemberSpans(e).leaving for e in ([OPENED], [OPENED, leaving])] == [RankSet(), RankSet.of([3])]

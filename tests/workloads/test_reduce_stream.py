@@ -172,6 +172,28 @@ def test_a_state_may_hold_any_prefix_of_a_dead_rank_and_nothing_between(make_wor
         assert world.check("equivalent").passed is False, wrong
 
 
+def test_who_left_owes_all_that_it_had_produced(make_world):
+    workload = ReduceStream(waves=300)
+    world = make_world(workload, "max", recovery=Recovery.COMPOSE)
+    world.run()
+    values = workload.values(world.context, 0)
+    highest = {r: int(values.column(r, np.arange(300)).max()) for r in range(4)}
+    gone = max(highest, key=highest.__getitem__)  # else the state would not show it
+    rest = max(n for r, n in highest.items() if r != gone)
+    (stream,) = world.notes("stream")
+    first = {str(stream["stream"]): 300}
+    at_s = world.events[-1]["t_s"]
+    world.events.insert(0, {"kind": "stream-opened", "t_s": 0.0, "stream": stream["stream"]})
+    world.events.append({"kind": "leaving", "t_s": at_s, "rank": gone, "made": first})
+    world.events.append({"kind": "left", "t_s": at_s, "ranks": [gone], "first": first})
+    note = next(e["fields"] for e in world.events if e.get("name") == "final-state")
+    assert world.check("equivalent").passed
+    note["value"] = rest
+    check = world.check("equivalent")
+    assert {v.what for v in check.violations} == {"lost"}
+    assert f"rank {gone} contributed to waves 0 to 299, before it left" in check.summary
+
+
 def test_what_comes_after_the_end_does_not_count(make_world):
     """The final state is told at the end, so that a wave that is delivered later would be judged against an old one."""
     world = make_world(ReduceStream(duration_s=0.05), "max", recovery=Recovery.COMPOSE).run()

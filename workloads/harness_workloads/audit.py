@@ -101,7 +101,8 @@ class _StreamAudit:
         if composed and (len(rows) or not self.spans.changed):  # else perhaps nobody was there to contribute anything
             sure = self._spans(rows, last)
             lives = {rank: self.spans.lives(self.stream, rank, last) for rank in self.members & self.spans.changed}
-            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last, lives)
+            made = {rank: self.spans.made(self.stream, rank) for rank in self.members & self.spans.leaving - self.struck}
+            found += judge_state(self.workload, self.record, self.context, self.values, self.stream, sure, last, lives, made)
         if self.context.recovery is Recovery.DECOMPOSE:
             found += judge_parts(self.workload, self.record, self.values, self.stream, self.members, rows, last)
         return found
@@ -286,7 +287,8 @@ class _StreamAudit:
 
     def _spans(self, rows: Any, last: int) -> Mapping[int, int]:
         """How many waves each rank has surely contributed: all of them, or, where it was hit, an unknown number."""
-        return {rank: (0 if rank in self.struck | self.spans.changed else last) for rank in self.members}
+        unsure = self.struck | self.spans.changed | self.spans.leaving
+        return {rank: (0 if rank in unsure else last) for rank in self.members}
 
 
 def _expand(rows: Any, offsets: Array) -> Iterator[tuple[Array, Array]]:

@@ -76,11 +76,12 @@ def judge_state(
     sure: Mapping[int, int],
     waves: int,
     lives: Mapping[int, Sequence[tuple[int, int]]],
+    made: Mapping[int, Sequence[tuple[int, int]]],
 ) -> list[Violation]:
     """What is wrong with the state that the front-end noted for `stream`; of a cut item, with its first chunk that is wrong.
     sure: for each member, the waves that it must have contributed to [0, n); 0 for one whose process was hit. waves: how many
     there were. lives: for members that came or went, the waves [first, stop) that each of their processes may have contributed
-    to; they are not sure."""
+    to; they are not sure. made: the waves [first, stop) that processes had produced when they left in order; those are."""
     noted = [n for n in common.notes(record, "final-state") if n["stream"] == stream]
     where = f"stream {stream}: the final state"
     if not noted:
@@ -93,13 +94,13 @@ def judge_state(
     filter_ = common.filter_of(record, values.filter)
     beyond = 0 if workload.waves else waves + workload.window * (context.tree.depth + 2)
     if values.filter not in ARITHMETIC:
-        return _judged(ByFilter(values, filter_, workload.item_shape), told, sure, waves, beyond, lives, where)
+        return _judged(ByFilter(values, filter_, workload.item_shape), told, sure, waves, beyond, lives, made, where)
     chunk = workload.chunk if context.sync is not Sync.DO_NOT_WAIT else values.elements
     cuts = np.flatnonzero(np.diff(sample // chunk)) + 1
     for elements, part in zip(np.split(sample, cuts), np.split(np.ravel(told)[::every], cuts), strict=True):
         at = f"{where}, elements {elements[0]} to {elements[-1]}," if len(cuts) else where
         oracle = ByFilter(values, filter_, workload.item_shape, elements)
-        if found := _judged(oracle, part, sure, waves, beyond, lives, at):
+        if found := _judged(oracle, part, sure, waves, beyond, lives, made, at):
             return found
     return []
 
@@ -111,12 +112,17 @@ def _judged(
     waves: int,
     beyond: int,
     lives: Mapping[int, Sequence[tuple[int, int]]],
+    made: Mapping[int, Sequence[tuple[int, int]]],
     where: str,
 ) -> list[Violation]:
     """What is wrong with a state. beyond: where it is not known how many waves there were, more than there can have been."""
     lattice = _Lattice(oracle, RankSet.of(sure))
     state = _typed(told, oracle, next(iter(sure)))
     live = [rank for rank, n in sure.items() if n]
+    for rank, a, b in ((rank, a, b) for rank, spans in made.items() for a, b in spans):
+        if not lattice.contains(state, oracle.state([rank], b, a)):
+            text = f"{where} lacks something that rank {rank} contributed to waves {a} to {b - 1}, before it left"
+            return [Violation("lost", text, rank, a)]
     if not beyond:
         spans = [(r, *span) for r in sure if r not in live for span in lives.get(r, [(0, waves)])]
         return _exactly(lattice, state, live, spans, waves, where)
