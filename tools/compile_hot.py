@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = "actions backend ballot below comers comings courier decompose downstream frames frontend handover ledger lives logbook "
-CORE += "membership multicast node orders pieces port ranks results standby stream_check streams uplink upstream"
+CORE += "membership multicast node orders pieces port ranks relaying results standby stream_check streams uplink upstream"
 HOT = [
     *(f"harness/core/{name}.py" for name in CORE.split()),
     *(f"harness/sim/{name}.py" for name in ("chance", "event_queue", "invariants", "network", "places", "seats", "world")),

@@ -168,6 +168,8 @@ class SourceTable(StreamTable):
         back, per_wave = self.back, s.units.per_wave
         while True:
             top = min(s.limit, s.acked + s.window)
+            if s.replies:  # to what was asked
+                top = min(top, self.down[s.stream].last * per_wave)
             room = top - s.next if not s.relaying else s.limit - s.relayed
             if room <= 0:
                 return

@@ -92,7 +92,8 @@ class Comings:
             front.order_dead(m.bury({node}))
         up, mine = front.results.up, self._streams(ranks)
         (rank,) = ranks
-        marks = {i: [first_unit(up[i], front.tree.depth, rank), front.results.down[i].last] for i in mine}
+        sent = {i: front.results.down[i].last for i in mine}
+        marks = {i: [first_unit(up[i], front.tree.depth, rank, sent[i]), sent[i]] for i in mine}
         self._coming.add(node)
         m.awaits(node, front.now)
         first = {str(i): marks[i][0] // up[i].units.per_wave for i in mine}

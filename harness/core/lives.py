@@ -127,11 +127,14 @@ def forget(node: Node, ranks: RankSet) -> None:
             s.comers.forget(ranks)
 
 
-def first_unit(s: UpStream, depth: int, rank: int) -> int:
-    """The first unit that a new life of `rank` may contribute: nobody can have been granted it yet. Under replay a back-end is
-    at most a window ahead of what is acknowledged; otherwise each link on its way adds what it may hold, and its upper end a
-    batch. Nodes with nobody else below them have gone on to where the life before began."""
+def first_unit(s: UpStream, depth: int, rank: int, sent: int) -> int:
+    """The first unit that a new life of `rank` may contribute: nobody can have made it yet. Under replay a back-end is at most
+    a window ahead of what is acknowledged; otherwise each link on its way adds what it may hold, and its upper end a batch.
+    Nodes with nobody else below them have gone on to where the life before began. A request that is not among the `sent`
+    messages was answered by nobody."""
     u = s.units
+    if s.replies:
+        return sent * u.per_wave
     ahead = (depth + 1) * (u.link_window + u.batch)
     began = 0 if s.comers is None else s.comers.began.get(rank, 0)
     bound = s.acked + u.window if s.replay else max(s.next, s.acked, began) + ahead

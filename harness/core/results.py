@@ -17,16 +17,8 @@ from harness.core.ledger import Extent, Ledger
 from harness.core.pieces import Piece
 from harness.core.port import FrontPort, Port
 from harness.core.ranks import EMPTY, RankSet
-from harness.core.spec import (
-    Accept,
-    DeadlineExceeded,
-    QuorumLost,
-    Result,
-    StreamClosed,
-    StreamSpec,
-    Sync,
-    WavesLost,
-)
+from harness.core.relaying import grant_relayed
+from harness.core.spec import Accept, DeadlineExceeded, QuorumLost, Result, StreamClosed, StreamSpec, Sync, WavesLost
 from harness.core.streams import NEVER, StreamTable
 from harness.core.upstream import UpStream
 
@@ -195,7 +187,7 @@ class ResultTable(StreamTable):
         if d is None:  # the application has closed it on the way
             return
         if s.relaying:
-            self.grant_relayed(s)
+            grant_relayed(self.node, s)
             return
         if s.ledger is not None:
             pull(self, s, s.ledger, self.node.dead_ranks & s.members, self.front.membership.suspect_ranks)

@@ -70,12 +70,17 @@ class StreamSpec:
     window_bytes: int = 4 << 20
     chunk_bytes: int = 1 << 20
     down_filter: str = "null"
+    #: Request and reply: wave w answers message w + 1 of the stream, and no back-end is asked for it before that has come. A
+    #: back-end that comes while the stream runs so answers every request that is sent after it was let in.
+    replies: bool = False
     #: For the applications at both ends; the node does not look at it.
     params: tuple[tuple[str, Any], ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Plain values for msgpack."""
         d = asdict(self)
+        if not self.replies:  # as most: it is not sent
+            del d["replies"]
         d["members"] = self.members.encoded
         return d
 
@@ -86,6 +91,7 @@ class StreamSpec:
         d["members"] = RankSet.decode(d["members"])
         d["sync"], d["recovery"], d["accept"] = Sync(d["sync"]), Recovery(d["recovery"]), Accept(d["accept"])
         d["item_shape"] = tuple(d["item_shape"])
+        d["replies"] = bool(d.get("replies", False))
         d["params"] = tuple((str(k), v) for k, v in d["params"])
         return cls(**d)
 

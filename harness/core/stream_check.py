@@ -26,6 +26,8 @@ def check_spec(spec: StreamSpec, node: Port) -> None:
         raise ValueError(why)
     if spec.recovery is Recovery.REPLAY and spec.sync is not Sync.WAIT_FOR_ALL:
         raise ValueError("replay recovery needs wait-for-all synchronization; use compose or resume")
+    if spec.replies and spec.sync is Sync.DO_NOT_WAIT:
+        raise ValueError(f"stream {spec.name!r} wants one reply to each message: it cannot have do-not-wait synchronization")
     if not getattr(f, "aggregates", True) and spec.sync is not Sync.DO_NOT_WAIT:
         raise ValueError(f"filter {spec.filter!r} merges nothing: it needs do-not-wait synchronization")
     unit = Units.of(spec, f).unit_bytes

@@ -18,6 +18,7 @@ from harness.core.frames import FrameError
 from harness.core.pieces import Piece
 from harness.core.port import Port
 from harness.core.ranks import RankSet
+from harness.core.relaying import relay
 from harness.core.spec import StreamSpec, Sync
 from harness.core.upstream import UpStream
 
@@ -316,7 +317,7 @@ class StreamTable(PartTable):
         if resend:
             return
         if s.relaying:
-            self._relay(s, parent)
+            relay(self.node, s, parent, self._emit)
             return
         if s.comers is not None and s.replay:
             s.jump()
@@ -354,24 +355,6 @@ class StreamTable(PartTable):
             if s.replay:
                 s.outbox.keep(first, units, parts)
             self.node.out.send(parent, self.node.now, *parts)
-
-    def _relay(self, s: UpStream, parent: Neighbour) -> None:
-        """Do-not-wait: every packet goes on alone; credit counts units on the link."""
-        while s.relay and s.relayed < s.limit:
-            p = s.relay.popleft()
-            s.relayed += p.units
-            self._emit(s, parent, p)
-        if not s.relay or sum(p.units for p in s.relay) < s.units.link_window:
-            self.grant_relayed(s)
-
-    def grant_relayed(self, s: UpStream) -> None:
-        """Open the window of each child by what has gone on."""
-        for conn, inbox in s.inboxes.items():
-            child = self.node.children.get(conn)
-            if child is not None and inbox.received - inbox.granted >= s.units.link_window // 4 + 1:
-                inbox.granted = inbox.received
-                limit = inbox.received + s.units.link_window
-                self.node.out.send(child, self.node.now, frames.credit_frame(s.stream, limit, 0))
 
     # -- time-outs of the synchronization ------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class UpStream:
         self.parts: dict[tuple[int, int], tuple[Items, RankSet]] = {}
         self.window = self.units.window
         self.relaying = spec.sync is Sync.DO_NOT_WAIT
+        self.replies = spec.replies
         self.duplicates = 0
         self.overlaps = 0
         self.late = 0

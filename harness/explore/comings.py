@@ -12,7 +12,7 @@ from harness.core.tree import Tree
 #: `rejoin` is the successor of a process that was killed.
 KINDS = ("join", "leave", "leave-and-rejoin", "rejoin")
 #: Loads whose check knows who was a member for which wave.
-WORKLOADS = ("reduce-stream",)
+WORKLOADS = ("reduce-stream", "round-trip")
 #: So many such acts a scenario has at most.
 MOST = 4
 
@@ -26,7 +26,7 @@ def comings(seed: int, chance: float, spread_s: float, tree: Tree, case: Mapping
         return []
     if case["workload"]["kind"] not in WORKLOADS or case.get("recovery") == "decompose":
         return []
-    spread = rng.choice([0.05, 0.3, spread_s, spread_s])
+    spread = rng.choice([0.05, 0.3, *([spread_s, spread_s] if case["workload"]["kind"] == "reduce-stream" else [])])
     found = [_one(rng, rng.choice(KINDS), rng.choice(ids), spread) for _ in range(rng.randint(1, MOST))]
     return _one_is_there(found, len(ids))
 

@@ -23,7 +23,7 @@ def try_comings(case: Case, injections: Sequence[Injection], tree: Tree, rejoin:
     who = f"as node {acts[0].node} does by '{acts[0].kind}'"
     if not getattr(case.workload.value, "members_change", False):
         what = f"'{case.workload.kind}' cannot judge back-ends that come and go, {who}"
-        mistakes.add(f"{case.path}.workload", what, f"use reduce-stream, or {_OUT}")
+        mistakes.add(f"{case.path}.workload", what, f"use reduce-stream or round-trip, or {_OUT}")
     for key, value, usual in _settings(case):
         if value != usual:
             what = f"{key} '{value}' has no back-ends that come and go, {who}"

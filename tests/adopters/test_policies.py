@@ -6,42 +6,26 @@ import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.adopters import losing, played
 from harness.api.adopter import Adopter, AdopterByName
 from harness.api.errors import UsageError
 from harness.core.adoption import candidates, ranked, ranked_for
 from harness.core.apps import PluginError
 from harness.core.tree import Tree
 from harness.registry import Category, load
-from harness.run.plan import load_plan
+from harness.run.plan import Plan
 from harness.testing.adopters import run_checks
 from harness_plugins.adopters import ADOPTERS, Depth, FanOut, Proximity, SiblingsFirst, Weighted
 
 #: Nodes 1 and 2 below the front-end; 3, 4, 5 below 1; 6 below 2; back-ends below those: 7 and 8 below 3, 9 below 4, 10 below 5,
 #: and 11 to 13 below 6.
 TREE = Tree.from_parents([None, 0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 6, 6])
-SUITE = """
-[suite]
-name = "x"
-[testbed]
-kind = "sim"
-{node}
-[[case]]
-name = "c"
-workload = {{ kind = "reduce-stream", waves = 60, rate = 40.0 }}
-topology = {{ kind = "kary", fanout = 3, depth = 3 }}
-filter = "sum"
-[[case.fault]]
-kind = "crash"
-target = "node:4"
-at_s = 0.5
-"""
 
 
 def order(policy: Adopter, orphan: int, lost: int, tree: Tree = TREE, seed: int = 0) -> list[int]:
@@ -185,45 +169,40 @@ def test_built_in_policies_conform_and_travel_by_name(name: str) -> None:
     assert type(policy).__name__.encode() in pickle.dumps(named) and isinstance(named.name, str)
 
 
-def plan(node: str) -> Any:
-    return load_plan(Path("x.toml"), load(), text=SUITE.format(node=node))
+def plan(policy: str = "") -> Plan:
+    return losing("node:4", policy, fanout=3)
 
 
 @pytest.mark.parametrize(
-    ("node", "what"),
+    ("policy", "what"),
     [
-        ('adopters = "dept"', "node.adopters: unknown adopter 'dept'; did you mean 'depth'?"),
-        ('adopters = { kind = "weighted", fan_out = -1.0 }', "node.adopters: fan_out, depth and proximity are weights"),
-        ('adopters = { kind = "proximity", racks = [[0], [0]] }', "a host is in two racks"),
-        ("adopters = [1]", "node.adopters: must be the name of a adopter or a table"),
+        ('"dept"', "node.adopters: unknown adopter 'dept'; did you mean 'depth'?"),
+        ('{ kind = "weighted", fan_out = -1.0 }', "node.adopters: fan_out, depth and proximity are weights"),
+        ('{ kind = "proximity", racks = [[0], [0]] }', "a host is in two racks"),
+        ("[1]", "node.adopters: must be the name of a adopter or a table"),
     ],
 )
-def test_mistakes_are_told_before_anything_starts(node: str, what: str) -> None:
+def test_mistakes_are_told_before_anything_starts(policy: str, what: str) -> None:
     with pytest.raises(UsageError) as found:
-        plan(f"[node]\n{node}")
+        plan(policy)
     assert what in str(found.value)
 
 
-def adopted_by(node: str) -> set[int]:
+def adopted_by(policy: str = "") -> set[int]:
     """Who takes in the orphans of node 4 in the simulator: back-ends 13, 14 and 15."""
-    made = plan(node)
-    deployment = made.testbed.value.deploy(made.trials[0].deployment(b""))
-    events: list[dict[str, Any]] = []
-    with deployment:
-        deployment.start()
-        while not any(e["kind"] == "finished" for e in events):
-            events += deployment.poll(0.0)
+    made = plan(policy)
+    events, _ = played(made, made.trials[0])
     return {e["parent"] for e in events if e["kind"] == "reattached"}
 
 
 def test_a_trial_heeds_the_policy() -> None:
-    assert adopted_by("") == {5, 6}
-    assert adopted_by('[node]\nadopters = "siblings-first"') == {5, 6}
-    assert adopted_by('[node]\nadopters = "depth"') == {0}
-    assert adopted_by('[node]\nadopters = { kind = "weighted", fan_out = 1.0, seed = 3 }') not in ({5, 6}, {0})
+    assert adopted_by() == {5, 6}
+    assert adopted_by('"siblings-first"') == {5, 6}
+    assert adopted_by('"depth"') == {0}
+    assert adopted_by('{ kind = "weighted", fan_out = 1.0, seed = 3 }') not in ({5, 6}, {0})
 
 
 def test_the_plan_records_the_policy() -> None:
-    assert plan("").trials[0].to_json()["adopters"] == {"kind": "siblings-first"}
-    table = plan('[node]\nadopters = { kind = "proximity", racks = [[0, 1], [2]] }').trials[0].to_json()["adopters"]
+    assert plan().trials[0].to_json()["adopters"] == {"kind": "siblings-first"}
+    table = plan('{ kind = "proximity", racks = [[0, 1], [2]] }').trials[0].to_json()["adopters"]
     assert table == {"kind": "proximity", "racks": [[0, 1], [2]]}

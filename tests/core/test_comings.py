@@ -140,7 +140,7 @@ def test_the_first_unit_is_beyond_what_can_have_been_granted(recovery: str) -> N
     s.acknowledge(7)
     s.next = 9
     granted = s.acked + s.units.window if recovery == "replay" else s.next + 3 * s.units.link_window
-    assert first_unit(s, 2, 0) >= granted
+    assert first_unit(s, 2, 0, 0) >= granted
 
 
 def test_the_first_unit_is_beyond_what_the_life_before_can_have_made() -> None:
@@ -149,13 +149,13 @@ def test_the_first_unit_is_beyond_what_the_life_before_can_have_made() -> None:
     s.comers = Comers()
     s.comers.came(0, 30, 0)
     s.comers.forget(RankSet.of([0]))
-    assert first_unit(s, 2, 0) >= 30 + 2 * s.units.link_window > first_unit(s, 2, 1)
+    assert first_unit(s, 2, 0, 0) >= 30 + 2 * s.units.link_window > first_unit(s, 2, 1, 0)
 
 
 def test_the_first_unit_begins_a_wave() -> None:
     what = StreamSpec("s", RankSet.of([0]), "sum", item_shape=(10,), chunk_bytes=32, window_waves=2)
     s = UpStream(1, what, harness_filters()["sum"]())
-    assert s.units.per_wave == 3 and first_unit(s, 2, 0) % 3 == 0
+    assert s.units.per_wave == 3 and first_unit(s, 2, 0, 0) % 3 == 0
 
 
 def test_floors_bounds_and_gaps() -> None:

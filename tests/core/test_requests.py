@@ -28,6 +28,7 @@ from harness.core.tree import Tree
         (spec(recovery="compose"), "not idempotent"),
         (spec(sync="time-out"), "replay recovery needs wait-for-all"),
         (spec("null", recovery="resume"), "merges nothing"),
+        (spec(replies=True, sync="do-not-wait", recovery="resume"), "wants one reply to each message"),
         (spec("average", item_shape=(1 << 21,), sync="do-not-wait", recovery="resume"), "raise max_frame_bytes"),
         (spec(accept="quorum", quorum=5), "a quorum of 5 among 4 members"),
         (spec(accept="quorum"), "a quorum of 0 among 4 members"),

@@ -50,8 +50,12 @@ def test_what_was_found_is_mended(suite: Path) -> None:
     assert run_scenario(tomllib.loads(suite.read_text()), load(), 30.0).violations == ()
 
 
+OPEN = sorted((HERE / "open").glob("*.toml"))
+
+
+@pytest.mark.skipif(not OPEN, reason="not applicable: nothing that was found is open")
 @pytest.mark.xfail(reason="found, and not mended yet")
-@pytest.mark.parametrize("suite", sorted((HERE / "open").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("suite", OPEN or [HERE], ids=lambda path: path.stem)
 def test_what_is_still_open(suite: Path) -> None:
     """Small scenarios that fail. Whoever mends one moves it to `found`: a pass is an error here."""
     assert run_scenario(tomllib.loads(suite.read_text()), load(), 30.0).violations == ()

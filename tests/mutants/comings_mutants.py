@@ -16,6 +16,16 @@ COMINGS_MUTANTS = (
         "bound = s.acked if s.replay else",
     ),
     mutant(
+        "asked-for-old-replies",
+        "Who is let in is to answer from the next wave on, to which the request may have been sent before (replay).",
+        "requests",
+        1,
+        "failed",
+        "lives.py",
+        "return sent * u.per_wave",
+        "return s.acked",
+    ),
+    mutant(
         "left-too-early",
         "A back-end that leaves is seen off before what it produced has been delivered.",
         "members",

@@ -157,6 +157,16 @@ waves = 60
 faults = 2
 workloads = ["reduce-stream"]
 """,
+    "requests": """[explore]
+standbys = 0.0
+members = 1.0
+nodes = 10
+depth = 3
+fanout = 4
+waves = 60
+faults = 2
+workloads = ["round-trip"]
+""",
 }
 #: What finds a bug does not hang on who adopts whom, nor, but where a quest is for that, on who comes and goes.
 POLICY = 'adopters = ["siblings-first"]\n'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from harness_workloads.common import everybody
 from harness_workloads.coverage import CLOCK_SLACK_S
 from harness_workloads.decode import Wrong
 from harness_workloads.oracle import ARITHMETIC, Arithmetic
+from harness_workloads.repliers import Repliers
 from harness_workloads.round_trip_apps import REQUEST, RoundTripBackEnd, RoundTripFrontEnd, tokens
 from harness_workloads.values import Array, Values
 
@@ -36,6 +37,9 @@ class RoundTrip:
     recorded. outstanding: how many may be on the way at once (1: closed loop). payload_bytes: the size of a request.
     on_error: what a request that ends in a typed error (its deadline passed) does to the run: stop or continue.
     """
+
+    #: For the runner: its check knows back-ends that come and go.
+    members_change: ClassVar[bool] = True
 
     requests: int = 0
     duration_s: float = 0.0
@@ -81,8 +85,8 @@ class RoundTrip:
         return RoundTripBackEnd(context, rank, partial(self.values, context))
 
     def check(self, record: TrialRecord, context: TrialContext, expect: str) -> Check:
-        """Every measured request has one answer, with what every live back-end had to say to it, and names whoever is
-        missing. A typed error counts as no answer where `expect` is exact."""
+        """Every measured request has one answer, with what every live back-end that was a member had to say to it, and names
+        whoever is missing. A typed error counts as no answer where `expect` is exact."""
         if not common.started(record):
             return common.nothing_said("the workload never started, so there is no answer that could be judged")
         return _Audit(self, record, context, expect).judge()
@@ -93,6 +97,8 @@ class _Audit:
         self.workload, self.record, self.context, self.expect = workload, record, context, expect
         self.members = everybody(context)
         self.struck_s = common.struck(record)
+        self.measured = [s for s, noted in common.stream_ids(record).items() if noted["index"] == 0]
+        self.repliers = Repliers(record, self.measured[0] if self.measured else -1, record.samples)
         self.counts: Counter[str] = Counter(
             dict.fromkeys(("waves", "delivered", "partial", "lost", "duplicated", "mixed", "errors"), 0)
         )
@@ -110,6 +116,9 @@ class _Audit:
             mine = np.repeat(rows["contributors"] == i, rows["count"])
             found += self._named(record.contributor_sets[int(i)], rows[rows["contributors"] == i])
             found += self._contents(sorted(record.contributor_sets[int(i)]), waves[mine], record.observed[mine])
+        wrong, lost = self.repliers.judge(self._all_owed())
+        self.counts["lost"] += lost
+        found += wrong
         for note in common.notes(record, "warm-up-wrong"):
             text = f"warm-up request {note['wave']}: the answer is {note['value']}, not {note['wanted']}"
             found.append(Violation("mixed", text, None, int(note["wave"])))
@@ -122,8 +131,8 @@ class _Audit:
         return common.verdict(good, self.counts, found)
 
     def _each_once(self, waves: Array) -> list[Violation]:
-        measured = [s for s, noted in common.stream_ids(self.record).items() if noted["index"] == 0]
-        errors = {int(n["wave"]) for n in common.notes(self.record, "request-error") if n["stream"] in measured}
+        told = [n for n in common.notes(self.record, "request-error") if n["stream"] in self.measured]
+        errors = {int(n["wave"]) + k for n in told for k in range(int(n.get("waves", 1)))}
         self.counts["errors"] = len(errors)
         seen, times = np.unique(waves, return_counts=True)
         found = [
@@ -144,21 +153,26 @@ class _Audit:
     def _named(self, contributors: RankSet, rows: Array) -> list[Violation]:
         """Whether whoever is missing had been hit before."""
         self.counts["delivered"] += len(contributors) * int(rows["count"].sum())
-        missing, first = self.members - contributors, int(rows["first"][0])
-        if missing:
-            self.counts["partial"] += int(rows["count"].sum())
+        missing = self.members - contributors
+        whole = self.repliers.complete(missing, rows)
+        self.counts["partial"] += int(rows["count"][~whole].sum())
         found = []
-        if not np.all((rows["complete"] != 0) == (not missing)):
-            found.append(Violation("misnamed", f"request {first}: completeness and contributors {contributors} disagree"))
-        for rank in missing:
+        if len(lying := rows[(rows["complete"] != 0) != whole]):
+            text = f"request {lying['first'][0]}: completeness and contributors {contributors} disagree"
+            found.append(Violation("misnamed", text, None, int(lying["first"][0])))
+        for rank in missing - self.repliers.changed:
             hit_s = self.struck_s.get(rank, float("inf")) - CLOCK_SLACK_S
             early = rows[rows["t_s"] < hit_s]
             self.counts["lost"] += len(early)
-            if len(early) and self.expect == "exact" and common.strict(self.context):
+            if len(early) and self._all_owed():
                 wave = int(early["first"][0])
                 text = f"rank {rank} is not in {len(early)} answers from request {wave} on, though alive"
                 found.append(Violation("lost", text, rank, wave))
         return found
+
+    def _all_owed(self) -> bool:
+        """Whether every live member must be in every answer."""
+        return self.expect == "exact" and common.strict(self.context)
 
     def _contents(self, ranks: list[int], waves: Array, seen: Array) -> list[Violation]:
         values = self.workload.values(self.context)

@@ -13,7 +13,7 @@ from harness.api.workload import TrialContext
 from harness.core.apps import BackEndHandle, FrontEndHandle
 from harness.core.filters import Items
 from harness.core.ranks import RankSet
-from harness.core.spec import QuorumLost, Result, StreamError, StreamSpec
+from harness.core.spec import QuorumLost, Result, StreamError, StreamSpec, WavesLost
 from harness_workloads import common
 from harness_workloads.common import everybody, stream_spec
 from harness_workloads.handing_over import packed, unpacked
@@ -72,8 +72,8 @@ class RoundTripFrontEnd:
         self.coming.clear()
         self.values = self.values_of(index)
         name = "warm-up" if index else "round-trip"
-        params = (("index", index),)
-        self.stream = fe.open_stream(stream_spec(self.context, name, everybody(self.context), self.filter, params=params))
+        more = {"replies": True, "params": (("index", index),)}
+        self.stream = fe.open_stream(stream_spec(self.context, name, everybody(self.context), self.filter, **more))
         fe.note("stream", stream=self.stream, index=index)
         self._send(fe)
 
@@ -137,7 +137,8 @@ class RoundTripFrontEnd:
             return
         if error.stream != self.stream:
             return
-        while self.answered <= error.wave and self.sent_s:
+        last = error.wave + (error.count if isinstance(error, WavesLost) else 1)
+        while self.answered < last and self.sent_s:
             self.sent_s.popleft()
             self.answered += 1
         self._send(fe)
