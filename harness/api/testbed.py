@@ -16,6 +16,9 @@ from harness.core.filters import DownFilter, Filter
 from harness.core.settings import NodeSettings
 from harness.core.tree import Tree
 
+#: The reason in `finished` where nothing failed, but `Deployment.stop` ended the workload before its time.
+STOPPED = "stopped by the harness"
+
 
 @dataclass(frozen=True)
 class DeploymentSpec:

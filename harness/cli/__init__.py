@@ -138,12 +138,14 @@ def plugin_check(
 @command
 def topology_show(
     ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(help="The kind, a form such as 2:8,4, or a table as in a suite.", show_default=False)],
+    kind: Annotated[
+        str, typer.Argument(help="The kind, a form such as 2:8,4, or a table; without it all kinds are listed.")
+    ] = "",
     lines: Annotated[int, typer.Option(help="Draw in at most so many lines.", min=3)] = 40,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with plain characters.")] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Draw an overlay tree, with its node, depth and link counts.
+    """Draw an overlay tree, with its node, depth and link counts; without a kind, list the kinds with an example each.
 
     Keys of the kind are options or key=value: `harness topology show kary --fanout 4 --depth 2`, `harness topology show
     kary fanout=4 depth=2`, `harness topology show 2:8,4`, `harness topology show '{ kind = "flat", back_ends = 8 }'`.

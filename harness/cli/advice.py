@@ -111,7 +111,7 @@ def _all_candidates(back_ends: int, budget: int | None) -> list[Candidate]:
     registry = load()
     for k, nodes in ((c.k, c.nodes) for c in knomials(back_ends, budget)):
         spec = {"kind": "knomial", "k": k, "nodes": nodes}
-        found.append(Candidate(f"knomial k={k}", spec, shape_of(registry.make(Category.TOPOLOGY, spec).build())))
+        found.append(Candidate(f"knomial k={k} nodes={nodes}", spec, shape_of(registry.make(Category.TOPOLOGY, spec).build())))
     return list({c.shape.signature: c for c in reversed(found)}.values())[::-1]
 
 
@@ -135,7 +135,7 @@ def _as_option(message: str) -> str:
 
 
 def _table(ranked: list[Ranked], wish: Wish) -> list[str]:
-    head = ["tree", "extra nodes", "depth", "latency us", "bound by", "waves/s", "MB/s", "bound by"]
+    head = ["tree", "extra nodes", "depth", "latency us", "latency bound by", "waves/s", "MB/s", "waves/s bound by"]
     failing = wish.failures_per_node_hour > 0
     if failing:
         head += ["disturbed", "recovery ms"]

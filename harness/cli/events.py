@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.api.testbed import STOPPED
+
 #: Events worth a line while a run goes on, and how loud they are.
 STYLES: Mapping[str, str] = {
     "tree-ready": "green",
@@ -56,7 +58,8 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
         case "rejoined":
             return f"node {get('member')} is back below node {get('parent')}"
         case "absent":
-            return f"nodes {', '.join(map(str, get('members') or ()))} are not there yet"
+            who = [str(n) for n in get("members") or ()]
+            return f"node {who[0]} is not there yet" if len(who) == 1 else f"nodes {', '.join(who)} are not there yet"
         case "admitted":
             return f"node {get('member')} is let in, {_from(get('first') or {})}"
         case "joined":
@@ -80,7 +83,10 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
         case "node-failed":
             return f"node {get('node')} failed: {(str(get('message')).strip().splitlines() or ['it said nothing'])[-1]}"
         case "finished":
-            return "workload finished" if get("ok") else f"workload failed: {get('reason')}"
+            if get("ok"):
+                return "workload finished"
+            # Whoever pressed Ctrl-C is told so; nothing has failed.
+            return "workload stopped before its end" if get("reason") == STOPPED else f"workload failed: {get('reason')}"
         case _:
             return None
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import ExitCode, UsageError
-from harness.api.fault import Trigger
+from harness.api.fault import Action, Injection, Trigger
 from harness.cli.common import print_json, print_last, reserved_stdout, warn
 from harness.cli.events import counted
 from harness.registry import Registry, load, plain
+from harness.run.cases import Case
 from harness.run.plan import Plan, TrialPlan, load_plan
 from harness.run.tables import Expect
 
@@ -112,11 +113,15 @@ def _described(plan: Plan) -> Iterator[str]:
         yield f"{case.name}"
         yield f"  id        {case.id}"
         yield f"  tree      {case.topology.kind}: {len(tree.nodes)} nodes, {len(tree.back_ends)} back-ends, depth {tree.depth}"
+        if tree.standby >= 0:
+            yield f"  standby   node {tree.standby} takes the place of a front-end that is lost"
         yield f"  streams   {case.workload.kind} over {case.transport.kind}, filter {', '.join(case.filters) or 'none'}"
         yield f"  policy    recovery {case.recovery}, sync {case.sync}, accept {case.accept}, deadline {case.deadline_s:g} s"
         yield f"  expects   {_expected(case.expect)}"
-        for trial in (t for t in plan.trials if t.case is case):
+        trials = [t for t in plan.trials if t.case is case]
+        for trial in trials:
             yield from _faults(trial)
+        yield from _hints(case, trials)
 
 
 def _expected(expect: Expect) -> str:
@@ -140,6 +145,20 @@ def _faults(trial: TrialPlan) -> Iterator[str]:
         victim = f"node {act.node} ({node.role}, depth {node.depth}, host {node.host})"
         undone = f", undone after {act.undo_after_s:g} s" if act.undo_after_s is not None else ""
         yield f"    {act.kind}: {act.action} {victim} {_when(act.trigger)}{undone}"
+
+
+def _hints(case: Case, trials: Sequence[TrialPlan]) -> Iterator[str]:
+    """What is no mistake, but may not be meant."""
+    ending = [i for t in trials for i in t.injections if 0 in (i.node, *i.others) and _ends(i)]
+    if not ending or case.tree.standby >= 0:
+        return
+    able = [n for n in case.tree.nodes[0].children if case.tree.nodes[n].rank is None]
+    which = f'standby = "node:{able[0]}" lets a node take its place' if able else "and this tree has no node for a standby"
+    yield f"  hint      '{ending[0].kind}' ends the front-end, and the trial with it, as failed; {which}"
+
+
+def _ends(act: Injection) -> bool:
+    return act.action in (Action.KILL, Action.VANISH) or (act.action is Action.STOP and act.undo_after_s is None)
 
 
 def _when(trigger: Trigger) -> str:

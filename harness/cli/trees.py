@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from harness.cli.common import print_json
 from harness.cli.spec import spec_of
 from harness.core.render import describe, render
 from harness.core.tree import Tree
-from harness.registry import Category, Mistakes, Registry, load
+from harness.registry import Category, Kind, Mistakes, Registry, load
 from harness.registry.mistakes import asked
 
 #: What only the kind `generic` understands: numbers with colons, commas and multipliers.
@@ -20,8 +21,10 @@ _LEVELS = re.compile(r"\d[\dx,]*(:[\dx,]+)*")
 
 
 def show(kind: str, words: Sequence[str], lines: int, ascii_only: bool, as_json: bool) -> ExitCode:
-    """Build a tree, draw it and count it."""
+    """Build a tree, draw it and count it; without a kind, list the kinds."""
     registry = load()
+    if not kind:
+        return _kinds(registry, as_json)
     levels = _LEVELS.fullmatch(kind) and not words
     spec = {"kind": "generic", "spec": kind} if levels else spec_of(kind, words, registry.kinds(Category.TOPOLOGY))
     tree = _built(registry, spec)
@@ -32,6 +35,28 @@ def show(kind: str, words: Sequence[str], lines: int, ascii_only: bool, as_json:
     drawing = render(tree, max_lines=lines, ascii_only=ascii_only or not _can_draw())
     sys.stdout.write("\n".join([*drawing, "", *_counted(facts)]) + "\n")
     return ExitCode.PASSED
+
+
+def _kinds(registry: Registry, as_json: bool) -> ExitCode:
+    """All kinds of topologies, each with a command that draws one."""
+    kinds = sorted(registry.kinds(Category.TOPOLOGY).values(), key=lambda kind: kind.name)
+    if as_json:
+        listed = [{"kind": k.name, "summary": k.summary, "required": k.required, "example": k.example_keys} for k in kinds]
+        print_json({"kinds": listed})
+        return ExitCode.PASSED
+    commands = [f"harness topology show {_words(kind)}" for kind in kinds]
+    width = max(map(len, commands), default=0)
+    lines = [f"{command.ljust(width)}  # {kind.summary}" for command, kind in zip(commands, kinds, strict=True)]
+    lines += ["", "levels alone are a tree of the kind generic: harness topology show 2:8,4"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return ExitCode.PASSED
+
+
+def _words(kind: Kind) -> str:
+    """A kind and its keys as words of a command line."""
+    keys = kind.example_keys
+    pairs = [f"{key}=VALUE" for key in kind.required] if keys is None else [f"{key}={value}" for key, value in keys.items()]
+    return " ".join([kind.name, *map(shlex.quote, pairs)])
 
 
 def _built(registry: Registry, spec: dict[str, Any]) -> Tree:

@@ -79,7 +79,7 @@ def _judged(candidate: Candidate, load: Load, parameters: Parameters, cores: int
 def reasons(ranked: Sequence[Ranked], cores: int, wish: Wish) -> list[str]:
     """Why the first tree wins over the second and over the flat one: a sentence each."""
     first = ranked[0]
-    flat = next((r for r in ranked if r.candidate.name == "flat"), None)
+    flat = next((r for r in ranked if r.candidate.spec["kind"] == "flat"), None)
     others = [r for r in (ranked[1] if len(ranked) > 1 else None, flat) if r is not None and r is not first]
     unique = [r for i, r in enumerate(others) if r not in others[:i]]
     if not unique:

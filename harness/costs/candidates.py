@@ -18,7 +18,7 @@ _UNEVEN = 24
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tree to be compared. name: as a person calls it, e.g. `generic 4:4`. spec: the table of a suite's `topology`."""
+    """A tree to be compared. name: as `harness topology show` takes it, e.g. `4:4`. spec: the table of a suite's `topology`."""
 
     name: str
     spec: dict[str, Any]
@@ -48,7 +48,7 @@ def candidates(back_ends: int, budget: int | None = None) -> list[Candidate]:
     back-ends below 1 or above MOST_BACK_ENDS, and for a negative budget.
     """
     _check(back_ends, budget)
-    found = [Candidate("flat", {"kind": "flat", "back_ends": back_ends}, shape_of_fanouts([back_ends]))]
+    found = [Candidate(f"flat back_ends={back_ends}", {"kind": "flat", "back_ends": back_ends}, shape_of_fanouts([back_ends]))]
     seen = set()
     for fanouts in _factorizations(back_ends, MOST_DEPTH):
         if len(fanouts) > 1 and _fits(fanouts[:-1], budget):
@@ -98,7 +98,7 @@ def _knomial_leaves(k: int, nodes: int) -> int:
 
 
 def _generic(spec: str, shape: Shape) -> Candidate:
-    return Candidate(f"generic {spec}", {"kind": "generic", "spec": spec}, shape)
+    return Candidate(spec, {"kind": "generic", "spec": spec}, shape)
 
 
 def _uneven(upper: tuple[int, ...], back_ends: int) -> Candidate:

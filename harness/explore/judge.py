@@ -93,12 +93,14 @@ def _judged(
     deployment: SimDeployment, trial: TrialPlan, events: Sequence[Mapping[str, Any]], registry: Registry
 ) -> list[tuple[str, str]]:
     """What the workload's check and the judge say, as of a trial that was recorded. Faults that found nothing to strike, or
-    came after the end, are not held against it."""
+    came after the end, and back-ends that came too late to be let in, are not held against it."""
     with tempfile.TemporaryDirectory(prefix="harness-explore-") as place:
         directory = Path(place)
         deployment.collect(directory)
         plan = trial.to_json()
-        done = {(e["fault"], e["node"]) for e in events if e["kind"] == "fault"}
+        let_in = {e["member"] for e in events if e["kind"] == "admitted"}
+        acts = [e for e in events if e["kind"] == "fault" and (e["action"] != "join" or e["node"] in let_in)]
+        done = {(e["fault"], e["node"]) for e in acts}
         plan["injections"] = [i for i in plan["injections"] if (i["fault"], i["node"]) in done]
         record, missing = load_trial(directory, plan, events)
         expect = trial.expect.recovery or "exact"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
+import re
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -31,11 +33,14 @@ INVALID: Final = _Invalid.INVALID
 
 @dataclasses.dataclass(frozen=True)
 class FieldInfo:
-    """One key of a table: whether it must be there, and its default."""
+    """One key of a table: whether it must be there, and its default. form, example: what a value looks like, where the class
+    says so by `field(metadata={"form": ..., "example": ...})`; else empty and None."""
 
     name: str
     required: bool
     default: Any
+    form: str = ""
+    example: Any = None
 
 
 class FieldTypeError(Exception):
@@ -52,7 +57,8 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
         default, factory = field.default, field.default_factory
         required = default is dataclasses.MISSING and factory is dataclasses.MISSING
         value = factory() if factory is not dataclasses.MISSING else default
-        found[field.name] = FieldInfo(field.name, required, None if required else value)
+        about = (str(field.metadata.get("form", "")), field.metadata.get("example"))
+        found[field.name] = FieldInfo(field.name, required, None if required else value, *about)
     return found
 
 
@@ -89,17 +95,45 @@ def construct(
         values[key] = convert(raw, hints[key], place, found)
     for field in fields.values():
         if field.required and field.name not in table:
-            found.add(join(path, field.name), "is missing", f"give {type_text(hints[field.name])}")
+            example = f", for example {json.dumps(field.example)}" if field.form and field.example is not None else ""
+            found.add(join(path, field.name), "is missing", f"give {field.form or type_text(hints[field.name])}{example}")
     mistakes.extend(found)
+    sound = {key: value for key, value in values.items() if value is not INVALID}
     if found:
+        _refused(cls, sound, set(table) - set(sound), path, mistakes)
         return None
     try:
         return cls(**values)
     except ValueError as error:
-        mistakes.add(path, " ".join(str(error).split()))
+        text = " ".join(str(error).split())
+        mistakes.add(path, text)
+        _refused(cls, sound, {text.partition(" = ")[0]}, path, mistakes)
     except Exception as error:  # a plugin's own code: whatever it raises is reported as its mistake
         mistakes.add(path, f"{cls.__name__} raised {type(error).__name__}: {error}", "this is a mistake in the plugin")
     return None
+
+
+def _refused(cls: type, sound: Mapping[str, Any], wrong: set[str], path: str, mistakes: Mistakes) -> None:
+    """Note what the class itself refuses of a table beside the keys that are `wrong` already: they are left out, one after the
+    other. Counted is only what begins with another key that was given (`key = value ...`) and mentions none that was left
+    out, or that an unknown key may have been meant for: their defaults are nobody's mistake."""
+    left, known = dict(sound), set(fields_of(cls))
+    meant = set() if wrong <= known else known - set(sound)
+    while True:
+        left = {key: value for key, value in left.items() if key not in wrong}
+        try:
+            cls(**left)
+        except ValueError as error:
+            text = " ".join(str(error).split())
+            key = text.partition(" = ")[0]
+            if key not in left or any(re.search(rf"\b{re.escape(w)}\b", text) for w in wrong | meant):
+                return
+            mistakes.add(path, text)
+            wrong = wrong | {key}
+        except Exception:  # a required key is missing, or the class cannot do without one that was left out
+            return
+        else:
+            return
 
 
 @dataclasses.dataclass(frozen=True)

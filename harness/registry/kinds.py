@@ -17,7 +17,8 @@ from harness.api.testbed import Testbed
 from harness.api.topology import Topology
 from harness.api.transport import Transport
 from harness.api.workload import Workload
-from harness.registry.construct import fields_of, plain
+from harness.registry.construct import construct, fields_of, plain
+from harness.registry.mistakes import Mistakes
 
 
 class Category(StrEnum):
@@ -95,6 +96,17 @@ class Kind:
     def keys(self) -> dict[str, Any]:
         """Its TOML keys and their defaults as plain values; None where there is no default, or none that a file can hold."""
         return {name: _finite(plain(info.default)) for name, info in fields_of(self.cls).items()}
+
+    @property
+    def example_keys(self) -> dict[str, Any] | None:
+        """The keys that must be given with an example of each, as plain values; None where the class has none of one."""
+        needed = [info for info in fields_of(self.cls).values() if info.required]
+        return None if any(info.example is None for info in needed) else {info.name: info.example for info in needed}
+
+    def example(self) -> Any:
+        """An instance with these keys; None where there is none."""
+        keys = self.example_keys
+        return None if keys is None else construct(self.cls, keys, "", Mistakes())
 
     @property
     def required(self) -> list[str]:

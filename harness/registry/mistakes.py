@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,31 +13,51 @@ T = TypeVar("T")
 
 
 class Mistakes:
-    """Collects lines of the form `path: what; hint`. The same line counts once."""
+    """Collects lines of the form `path: what; hint`. The same line counts once. told: how often anything was added, the same
+    line again as well: whoever wants to know whether something was wrong compares it before and after."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
+        self._found: dict[tuple[str, str], None] = {}
+        self._names: dict[str, str] = {}
+        self.told = 0
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._found)
 
     @property
     def lines(self) -> list[str]:
-        """The mistakes, in the order in which they were found."""
-        return list(self._lines)
+        """The mistakes: those of no case first, then case by case, each in the order in which they were found. Where a case
+        has a name, it stands behind the path."""
+        return [self._line(path, text) for path, text in sorted(self._found, key=lambda found: _case_of(found[0])[1])]
+
+    def call(self, case: str, name: str) -> None:
+        """From now on, mistakes below the path `case` (`case[0]`) tell its name."""
+        self._names[case] = name
 
     def add(self, path: str, what: str, hint: str = "") -> None:
         """Note that `what` is wrong at `path`, and what to do about it."""
-        self._lines[f"{path}: {what}" + (f"; {hint}" if hint else "")] = None
+        self._found[path, what + (f"; {hint}" if hint else "")] = None
+        self.told += 1
 
     def extend(self, other: Mistakes) -> None:
         """Take over the mistakes that somebody else collected."""
-        self._lines.update(other._lines)
+        self._found.update(other._found)
+        self.told += other.told
 
     def raise_if_any(self) -> None:
         """Raises UsageError with all lines where there are any."""
-        if self._lines:
+        if self._found:
             raise UsageError(self.lines)
+
+    def _line(self, path: str, text: str) -> str:
+        name = self._names.get(_case_of(path)[0])
+        return f"{path} (case '{name}'): {text}" if name else f"{path}: {text}"
+
+
+def _case_of(path: str) -> tuple[str, int]:
+    """The case in which a path lies, and its number; -1 where it lies in none."""
+    match = re.match(r"case\[(\d+)\]", path)
+    return (match[0], int(match[1])) if match else ("", -1)
 
 
 def asked(question: Callable[[], T], path: str, mistakes: Mistakes) -> T | None:
@@ -52,12 +73,16 @@ def asked(question: Callable[[], T], path: str, mistakes: Mistakes) -> T | None:
     return None
 
 
+def closest(word: str, known: Iterable[str]) -> str:
+    """The known word that a misspelt one was probably meant to be; empty where none is near."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), "")
+
+
 def nearest(word: str, known: Iterable[str], what: str) -> str:
     """The hint for a misspelt word: the nearest known one, or all of them where none is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    if close := closest(word, names):
+        return f"did you mean '{close}'?"
     return f"known {what}: {', '.join(names)}" if names else f"there are no {what}"
 
 

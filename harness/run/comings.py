@@ -9,23 +9,24 @@ from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Mistakes
 from harness.run.cases import Case
+from harness.run.drafts import Draft
 
 _OUT = "leave the faults out by which back-ends come and go"
 
 
-def try_comings(case: Case, injections: Sequence[Injection], tree: Tree, rejoin: bool, mistakes: Mistakes) -> bool:
+def try_comings(case: Case | Draft, injections: Sequence[Injection], tree: Tree, rejoin: bool, mistakes: Mistakes) -> bool:
     """Refuse what back-ends that come and go cannot be combined with. rejoin: whether processes in the place of killed ones
     are let in. Whether nothing was wrong."""
-    before = len(mistakes)
+    before = mistakes.told
     acts = [i for i in injections if _comes_or_goes(i, tree, rejoin)]
     if not acts:
         return True
     who = f"as node {acts[0].node} does by '{acts[0].kind}'"
-    if not getattr(case.workload.value, "members_change", False):
+    if case.workload is not None and not getattr(case.workload.value, "members_change", False):
         what = f"'{case.workload.kind}' cannot judge back-ends that come and go, {who}"
         mistakes.add(f"{case.path}.workload", what, f"use reduce-stream or round-trip, or {_OUT}")
     for key, value, usual in _settings(case):
-        if value != usual:
+        if value not in (usual, None):
             what = f"{key} '{value}' has no back-ends that come and go, {who}"
             mistakes.add(f"{case.path}.{key}", what, f"use '{usual}', or {_OUT}")
     if tree.standby >= 0:
@@ -44,7 +45,7 @@ def try_comings(case: Case, injections: Sequence[Injection], tree: Tree, rejoin:
         if i.action is Action.LEAVE and joins_s is not None and leaves_s is not None and leaves_s <= joins_s:
             what = f"node {i.node} leaves at {leaves_s:g} s, and joins only at {joins_s:g} s"
             mistakes.add(f"{case.path}.fault", what, "let it join first, or leave with rejoin_after_s")
-    return len(mistakes) == before
+    return mistakes.told == before
 
 
 def _comes_or_goes(i: Injection, tree: Tree, rejoin: bool) -> bool:
@@ -52,5 +53,5 @@ def _comes_or_goes(i: Injection, tree: Tree, rejoin: bool) -> bool:
     return i.action in (Action.JOIN, Action.LEAVE) or (rejoin and again and tree.nodes[i.node].rank is not None)
 
 
-def _settings(case: Case) -> tuple[tuple[str, str, str], ...]:
-    return (("sync", str(case.sync), str(Sync.WAIT_FOR_ALL)), ("accept", str(case.accept), str(Accept.COMPLETE)))
+def _settings(case: Case | Draft) -> tuple[tuple[str, Sync | Accept | None, Sync | Accept], ...]:
+    return (("sync", case.sync, Sync.WAIT_FOR_ALL), ("accept", case.accept, Accept.COMPLETE))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,21 @@ from harness.api.fault import Injection
 from harness.api.testbed import DeploymentSpec, Testbed
 from harness.api.transport import Transport
 from harness.api.workload import TrialContext, Workload
-from harness.core.filters import DownFilter, Filter, Items
+from harness.core.filters import DownFilter, Filter
 from harness.core.settings import NodeSettings
-from harness.core.spec import DECOMPOSED_WITH_STANDBY, Accept, Recovery, Sync
+from harness.core.spec import Accept, Recovery, Sync
 from harness.core.tree import Tree
 from harness.registry import Chosen, Mistakes, Registry, plain
 from harness.registry.mistakes import asked
 from harness.run.adopters import try_adopters
-from harness.run.cases import Case, expand, placed
+from harness.run.cases import Case, case_name, expand
 from harness.run.comings import try_comings
+from harness.run.drafts import Draft
 from harness.run.needs import try_needs
-from harness.run.standbys import lacks_hooks
 from harness.run.suite import read_suite
-from harness.run.tables import Expect, SuiteTable
+from harness.run.tables import Expect, FaultEntry, FaultPart, SuiteTable
+from harness.run.targets import Target
+from harness.run.trying import try_plugins
 
 #: The policy of adoption where the suite names none: the core's own.
 USUAL_ADOPTERS = {"kind": "siblings-first"}
@@ -151,6 +153,8 @@ class Plan:
         if self.hosts_known and hosts == self.hosts:
             return self
         mistakes = Mistakes()
+        for case in self.cases:
+            mistakes.call(case.path, case.name.removesuffix(case_name("", case.axes)))
         trials = _trials(self.cases, self.suite, self.settings, hosts, mistakes, self.adopters)
         mistakes.raise_if_any()
         return replace(self, hosts=hosts, hosts_known=True, trials=trials)
@@ -187,23 +191,28 @@ def load_plan(
     """
     mistakes = Mistakes()
     file = read_suite(path, registry, mistakes, text)
-    simulated = file.testbed is not None and getattr(file.testbed.value, "virtual", False)
-    cases = tuple(expand(file.cases, registry, mistakes, simulated))
-    if file.head is None or file.settings is None or file.testbed is None:
-        mistakes.raise_if_any()
-        raise UsageError(f"{path}: is no suite")
-    head = _overridden(file.head, seed, trials)
-    if only is not None and cases:
-        cases = _matching(cases, only)
+    simulated = file.like is not None and getattr(file.like.value, "virtual", False)
+    found, drafts = expand(file.cases, registry, mistakes, simulated)
+    head = _overridden(file.head or SuiteTable("unknown"), seed, trials)
+    settings = file.settings or NodeSettings()
+    cases = tuple(found) if only is None else _matching(found, only)
     if len(cases) * head.trials > MAX_TRIALS:
         what = f"{len(cases)} cases of {head.trials} trials each are more than {MAX_TRIALS} trials"
         mistakes.add("suite.trials", what, "lower it, or shorten some lists of the matrix")
-        mistakes.raise_if_any()
-    try_needs(file.testbed, cases, mistakes)
-    count, known = _host_count(file.testbed.value.hosts if hosts is None else hosts, cases)
-    planned = _trials(cases, head, file.settings, count, mistakes, file.adopters)
+        head = replace(head, trials=1)
+    if file.like is not None:
+        try_needs(file.like, [*cases, *drafts], registry, mistakes)
+    given = hosts if hosts is not None else 0 if file.testbed is None else file.testbed.value.hosts
+    count, known = _host_count(given, [*cases, *drafts])
+    for draft in drafts:
+        _try_draft(draft, head, settings, count, mistakes, file.adopters)
+    planned = _trials(cases, head, settings, count, mistakes, file.adopters)
     mistakes.raise_if_any()
-    return Plan(head, path, file.text, file.testbed, file.settings, count, known, cases, planned, file.adopters)
+    if file.testbed is None:
+        raise UsageError(f"{path}: is no suite")
+    if only is not None and not cases:
+        raise UsageError(_no_match(found, only))
+    return Plan(head, path, file.text, file.testbed, settings, count, known, cases, planned, file.adopters)
 
 
 def _overridden(head: SuiteTable, seed: int | None, trials: int | None) -> SuiteTable:
@@ -213,15 +222,16 @@ def _overridden(head: SuiteTable, seed: int | None, trials: int | None) -> Suite
         raise UsageError(f"--seed or --trials: {error}") from None
 
 
-def _matching(cases: tuple[Case, ...], only: str) -> tuple[Case, ...]:
-    found = tuple(c for c in cases if any(fnmatch.fnmatchcase(text.lower(), only.lower()) for text in (c.id, c.name)))
-    if not found:
-        names = ", ".join(f"'{c.id}'" for c in cases[:5]) + (", ..." if len(cases) > 5 else "")
-        raise UsageError(f"--only: no case matches '{only}'; the cases are {names}")
-    return found
+def _matching(cases: Sequence[Case], only: str) -> tuple[Case, ...]:
+    return tuple(c for c in cases if any(fnmatch.fnmatchcase(text.lower(), only.lower()) for text in (c.id, c.name)))
 
 
-def _host_count(given: int, cases: tuple[Case, ...]) -> tuple[int, bool]:
+def _no_match(cases: Sequence[Case], only: str) -> str:
+    names = ", ".join(f"'{c.id}'" for c in cases[:5]) + (", ..." if len(cases) > 5 else "")
+    return f"--only: no case matches '{only}'; the cases are {names}"
+
+
+def _host_count(given: int, cases: Sequence[Case | Draft]) -> tuple[int, bool]:
     """How many hosts to place on, and whether that is certain: a testbed that takes what it finds says 0."""
     if given > 0:
         return given, True
@@ -245,27 +255,52 @@ def _trials(
             injections = _injections(case, tree, seed, mistakes)
             refused = refused or not try_comings(case, injections, tree, settings.rejoin, mistakes)
             context = _context(case, tree, seed)
-            if index == 0 and _try_front_end(case, context, mistakes):
-                _try_filters(case, context, mistakes)
+            if index == 0:
+                try_plugins(case, context, mistakes)
             if index == 0 and adopters is not None:
                 asked(partial(try_adopters, adopters.value, tree, seed), "node.adopters", mistakes)
             found.append(TrialPlan(f"{case.id}-t{index}", case, index, seed, tree, context, settings, injections, adopters))
     return tuple(found)
 
 
-def _injections(case: Case, tree: Tree, seed: int, mistakes: Mistakes) -> tuple[Injection, ...]:
+def _try_draft(
+    draft: Draft, head: SuiteTable, settings: NodeSettings, hosts: int, mistakes: Mistakes, adopters: Chosen[Adopter] | None
+) -> None:
+    """Note what is wrong with a trial of what is sound of a case."""
+    if draft.tree is None:
+        return
+    tree, seed = place(draft.tree, hosts), derived_seed(head.seed, draft.id, 0)
+    try_comings(draft, _injections(draft, tree, seed, mistakes), tree, settings.rejoin, mistakes)
+    for part in draft.parts:
+        if part.target is not None:
+            _targets(part, part.target, tree, random.Random(seed), mistakes)
+    if draft.whole is not None:
+        try_plugins(draft.whole, _context(draft.whole, tree, seed), mistakes)
+    if adopters is not None:
+        asked(partial(try_adopters, adopters.value, tree, seed), "node.adopters", mistakes)
+
+
+def _injections(case: Case | Draft, tree: Tree, seed: int, mistakes: Mistakes) -> tuple[Injection, ...]:
     """The acts of all faults of a trial. Each fault has a random generator of its own, so that one more changes no other."""
     found: list[Injection] = []
     for number, entry in enumerate(case.faults):
         rng = random.Random(derived_seed(seed, "fault", number))
-        try:
-            targets = entry.target.select(tree, rng)
-        except ValueError as error:
-            mistakes.add(f"{entry.path}.target", str(error))
+        targets = _targets(entry, entry.target, tree, rng, mistakes)
+        if targets is None:
             continue
         planned = asked(partial(entry.fault.value.plan, number, targets, entry.trigger, tree, rng), entry.path, mistakes)
         found.extend(planned or ())
     return tuple(found)
+
+
+def _targets(
+    entry: FaultEntry | FaultPart, target: Target, tree: Tree, rng: random.Random, mistakes: Mistakes
+) -> tuple[int, ...] | None:
+    try:
+        return target.select(tree, rng)
+    except ValueError as error:
+        mistakes.add(f"{entry.path}.target", str(error))
+        return None
 
 
 def _context(case: Case, tree: Tree, seed: int) -> TrialContext:
@@ -282,47 +317,6 @@ def _context(case: Case, tree: Tree, seed: int) -> TrialContext:
         deadline_s=case.deadline_s,
         down_filter=case.down_filter,
     )
-
-
-def _try_front_end(case: Case, context: TrialContext, mistakes: Mistakes) -> bool:
-    """Let the workload see the tree: some of its mistakes show only there. Whether it found none."""
-    path, before = f"{case.path}.workload", len(mistakes)
-    try:
-        app = asked(partial(case.workload.value.front_end, context), path, mistakes)
-        if case.tree.standby >= 0 and lacks_hooks(app):
-            what = f"'{case.workload.kind}' cannot go on at a standby: its front-end hands no state over"
-            mistakes.add(f"{case.path}.standby", what, "use reduce-stream, round-trip or mixed, or leave it out")
-        if case.tree.standby >= 0 and context.recovery is Recovery.DECOMPOSE:
-            mistakes.add(f"{case.path}.standby", DECOMPOSED_WITH_STANDBY)
-    except UsageError as error:
-        for line in error.mistakes:
-            mistakes.add(*placed(line, case.path, path, case.workload))
-    return len(mistakes) == before
-
-
-def _try_filters(case: Case, context: TrialContext, mistakes: Mistakes) -> None:
-    """Let the filters see what the workload offers, where it can show that. Elementwise ones take items of any shape."""
-    for name, items in (asked(partial(_offered, case, context), f"{case.path}.workload", mistakes) or {}).items():
-        # A filter that the suite does not name is the workload's choice.
-        path = f"{case.path}.filter" if name == case.filter else f"{case.path}.workload"
-        filter_ = case.filters[name].value
-        asked(partial(_lift, filter_, items, case.workload.kind), path, mistakes)
-
-
-def _offered(case: Case, context: TrialContext) -> dict[str, Items]:
-    """What the workload offers to the filters that treat an item as a whole, by their names."""
-    offers = getattr(case.workload.value, "offers", None)
-    offered = {} if offers is None else offers(context)
-    return {name: items for name, items in offered.items() if not case.filters[name].value.elementwise}
-
-
-def _lift(filter_: Filter, items: Items, workload: str) -> None:
-    """Raises ValueError, with what to do, where the filter says that it cannot take `items`."""
-    try:
-        filter_.lift(items, 0)
-    except (TypeError, ValueError) as error:
-        what = f"cannot take what '{workload}' offers: {error}"
-        raise ValueError(f"{what}; change the workload's items, or the filter or its keys") from error
 
 
 def tree_of(trial: Mapping[str, Any]) -> Tree:

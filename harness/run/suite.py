@@ -16,7 +16,7 @@ from harness.api.fault import Moment, Trigger
 from harness.core.settings import NodeSettings
 from harness.registry import Category, Chosen, Mistakes, Registry
 from harness.registry.construct import INVALID, choose_class, construct, convert, fields_of, kind_name, lists_of, meaning
-from harness.registry.mistakes import described, nearest
+from harness.registry.mistakes import closest, described, nearest
 from harness.run.axes import Choice, spread, spread_table
 from harness.run.standbys import no_standbys
 from harness.run.tables import (
@@ -28,6 +28,7 @@ from harness.run.tables import (
     TOP_KEYS,
     Expect,
     FaultEntry,
+    FaultPart,
     RecoveryChoice,
     SuiteTable,
 )
@@ -43,7 +44,8 @@ Pick = Callable[[Any, str, Mapping[str, str]], Chosen[Any] | None]
 @dataclass(frozen=True)
 class CaseFile:
     """One [[case]] as it was written: the alternatives of each of its keys, in the order of the file. `sound` is False where a
-    mistake was found in it: its topologies are still looked at, so that their mistakes are told with the others.
+    mistake was found in it: what is left of it is still looked at, so that all mistakes are told at once. holes: the keys of
+    which nothing is left. parts: what is left of its faults.
 
     Values by key: a Chosen for workload, topology, transport, filter, down_filter, sync and accept; a string for recovery; a
     float for deadline_s; a FaultEntry for each `fault[i]`.
@@ -54,12 +56,15 @@ class CaseFile:
     columns: Mapping[str, list[Choice[Any]]]
     expect: Expect
     sound: bool = True
+    holes: frozenset[str] = frozenset()
+    parts: tuple[FaultPart, ...] = ()
 
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite as it was written. `text` is the file itself. Its tables are None where a mistake was found in them. adopters:
-    the policy of adoption, None where the suite names none."""
+    """A suite as it was written. `text` is the file itself. Its tables are None where a mistake was found in them. like: an
+    instance of the testbed's kind, where only the kind is sound one with other keys. adopters: the policy of adoption, None
+    where the suite names none."""
 
     path: Path
     text: str
@@ -68,6 +73,7 @@ class SuiteFile:
     settings: NodeSettings | None
     cases: list[CaseFile] = field(default_factory=list)
     adopters: Chosen[Any] | None = None
+    like: Chosen[Any] | None = None
 
 
 def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | None = None) -> SuiteFile:
@@ -80,6 +86,7 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
     head = _table(SuiteTable, document, "suite", mistakes)
     settings, adopters = read_node(document, registry, mistakes)
     testbed = _testbed(document, registry, mistakes)
+    like = testbed or _like(document, registry)
     entries = document.get("case", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         mistakes.add("case", "must be a list of tables", "write [[case]] above each case, with two brackets")
@@ -88,13 +95,13 @@ def read_suite(path: Path, registry: Registry, mistakes: Mistakes, text: str | N
         mistakes.add("case", "is missing", "add at least one [[case]]")
     reader = CaseReader(registry, mistakes)
     cases = [reader.read(entry, f"case[{i}]") for i, entry in enumerate(entries)]
-    if testbed is not None and not getattr(testbed.value, "one_process", False):
-        _no_private_memory(testbed, cases, mistakes)
-    if testbed is not None and getattr(testbed.value, "virtual", False):
-        _nothing_real(testbed, cases, mistakes)
-    if testbed is not None and not getattr(testbed.value, "standbys", False):
-        no_standbys(testbed.kind, [c for case in cases for c in case.columns.get("standby", [])], mistakes)
-    return SuiteFile(path, text, head, testbed, settings, cases, adopters)
+    if like is not None and not getattr(like.value, "one_process", False):
+        _no_private_memory(like, cases, mistakes)
+    if like is not None and getattr(like.value, "virtual", False):
+        _nothing_real(like, cases, mistakes)
+    if like is not None and not getattr(like.value, "standbys", False):
+        no_standbys(like.kind, [c for case in cases for c in case.columns.get("standby", [])], mistakes)
+    return SuiteFile(path, text, head, testbed, settings, cases, adopters, like)
 
 
 def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
@@ -146,6 +153,15 @@ def _testbed(document: Mapping[str, Any], registry: Registry, mistakes: Mistakes
     return None if table is None else registry.choose(Category.TESTBED, table, "testbed", mistakes)
 
 
+def _like(document: Mapping[str, Any], registry: Registry) -> Chosen[Any] | None:
+    """An instance of the kind that [testbed] names, whatever is wrong with its other keys; None where there is none."""
+    table = document.get("testbed")
+    name = table.get("kind") if isinstance(table, dict) else None
+    kind = registry.kinds(Category.TESTBED).get(name) if isinstance(name, str) else None
+    made = None if kind is None else kind.example()
+    return None if kind is None or made is None else Chosen(kind.name, made)
+
+
 def _no_private_memory(testbed: Chosen[Any], cases: list[CaseFile], mistakes: Mistakes) -> None:
     """Refuse transports within one process (`one_process`) where every node has a process of its own."""
     for case in cases:
@@ -174,18 +190,26 @@ class CaseReader:
     def read(self, entry: Mapping[str, Any], path: str) -> CaseFile:
         """The case at `path`."""
         before = len(self._mistakes)
+        self._parts: list[FaultPart] = []
+        name = self._name(entry, path)
+        self._mistakes.call(path, name)
         for key in entry:
             if key not in CASE_KEYS:
                 self._mistakes.add(f"{path}.{key}", "unknown key", nearest(key, CASE_KEYS, "keys"))
-        name = self._name(entry, path)
         columns: dict[str, list[Choice[Any]]] = {}
+        meant = {closest(key, CASE_KEYS) for key in entry if key not in CASE_KEYS} - {"", *entry}
         for key, raw in self._completed(entry, path).items():
+            if key in meant:  # and not its default
+                continue
             if key == "fault":
                 columns.update(self._faults(raw, f"{path}.fault"))
             else:
                 columns[key] = self._column(key, raw, f"{path}.{key}")
         expect = convert(entry.get("expect", {}), Expect, f"{path}.expect", self._mistakes)
-        return CaseFile(path, name, columns, expect, sound=len(self._mistakes) == before)
+        holes = {key for key, choices in columns.items() if not choices} | meant | ({"expect"} if expect is INVALID else set())
+        left = {key: choices for key, choices in columns.items() if choices}
+        sound = len(self._mistakes) == before
+        return CaseFile(path, name, left, expect, sound, frozenset(holes), tuple(self._parts))
 
     def _name(self, entry: Mapping[str, Any], path: str) -> str:
         name = entry.get("name")
@@ -214,7 +238,7 @@ class CaseReader:
             for choice in found:
                 if choice.value <= 0:
                     self._mistakes.add(choice.path, f"{choice.value:g} must be positive")
-            return found
+            return [choice for choice in found if choice.value > 0]
         if key in ("sync", "accept"):
             return self._own(raw, path, key, SYNCS if key == "sync" else ACCEPTS)
         category = Category(key)
@@ -283,11 +307,14 @@ class CaseReader:
             trigger = self._trigger(values, path, where)
             if fault is not None and target is not None and trigger is not None:
                 found.append(Choice(FaultEntry(fault, target, trigger, path), path, axes))
+            else:
+                self._parts.append(FaultPart(fault, target, trigger, path))
         return found
 
     def _own_keys(self, values: Mapping[str, Any], path: str, classes: Mapping[str, type]) -> dict[str, Any]:
         """The keys of a fault's own kind; a key that is neither its own nor every fault's is noted here."""
-        cls = classes.get(values.get("kind", ""))
+        kind = values.get("kind")
+        cls = classes.get(kind) if isinstance(kind, str) else None
         known = [*FAULT_KEYS, *(fields_of(cls) if cls else ())]
         for key in values:
             if cls and key not in known:

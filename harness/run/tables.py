@@ -189,6 +189,16 @@ class FaultEntry:
     path: str
 
 
+@dataclass(frozen=True)
+class FaultPart:
+    """What is sound of a [[case.fault]] in which something is wrong; None: the rest."""
+
+    fault: Chosen[Fault] | None
+    target: Target | None
+    trigger: Trigger | None
+    path: str
+
+
 def _positive(name: str, value: float) -> None:
     if value <= 0:
         raise ValueError(f"{name} = {value:g} must be positive")

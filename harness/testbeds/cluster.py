@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.api.errors import InfrastructureError
 from harness.testbeds.ray_adapter import RayNode, parse_address
@@ -21,7 +21,7 @@ class Cluster(RayTestbed):
     not on the address under which Ray knows it (for a data network apart from the management network).
     """
 
-    address: str
+    address: str = field(metadata={"form": "host:port of the head of a Ray cluster", "example": "10.0.0.1:6379"})
     hosts: int = 0
     start_timeout_s: float = 60.0
     host_addresses: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.api.fault import Action, Injection
-from harness.api.testbed import DeploymentSpec
+from harness.api.testbed import STOPPED, DeploymentSpec
 from harness.api.transport import Buffer, Endpoint, Link
 from harness.core.actions import CONNECT, SEND
 from harness.core.agreement import view
@@ -252,9 +252,9 @@ class Loop:
         """The agent wants us to end: the front-end closes the tree in order, as long as it may, and the others follow it."""
         node = self.node
         if isinstance(node, FrontEnd) and node.may_close:
-            node.finish(False, "stopped by the harness")
+            node.finish(False, STOPPED)
         elif node.out.exit is None:
-            node.out.exit = (0, "stopped by the harness")
+            node.out.exit = (0, STOPPED)
 
     def close(self) -> None:
         """Write what is left and let go of everything."""

@@ -345,7 +345,7 @@ def parse_address(address: str) -> tuple[str, int]:
     """The host and the port of a cluster's address. Raises ValueError where it has none."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"'{address}' is no address of a Ray cluster; it must be host:port")
+        raise ValueError(f"'{address}' is no address of a Ray cluster; it must be host:port, for example 10.0.0.1:6379")
     return host.strip("[]"), int(port)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from harness.api.errors import InfrastructureError
 from harness.api.fault import late
-from harness.api.testbed import DeploymentSpec
+from harness.api.testbed import STOPPED, DeploymentSpec
 from harness.core.frontend import FrontEnd
 from harness.core.node import Node
 from harness.sim import acts
@@ -129,7 +129,7 @@ class SimDeployment:
             seat = self.world.seats[self._roots.root]
             front = seat.node
             if isinstance(front, FrontEnd) and seat.alive and not front.closing:
-                front.finish(False, "stopped by the harness")
+                front.finish(False, STOPPED)
                 self.world.wake(seat)
             self._stopped = True
             limit = self.world.now + timeout_s

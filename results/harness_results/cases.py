@@ -180,4 +180,5 @@ def _brief(t: Judged) -> dict[str, Any]:
         "recovery_needed": [f.get("recovery_needed") for f in figures.get("faults", ())],
         "agreement": figures.get("agreement"),
         "comings": figures.get("comings", []),
+        "standby": figures.get("standby"),
     }

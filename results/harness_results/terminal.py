@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness_results.comings import text_of
+from harness_results.standbys import lines_of
 from harness_results.throughput import LATENCIES
 
 COLOURS: Mapping[str, str] = {
@@ -87,6 +88,7 @@ def _case(case: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield _audit(case)
     yield from _losses(case["each"])
     yield from _comings(case["each"])
+    yield from _standbys(case["each"])
     if late := case["fault_late_ms"]:
         times = f"median {_number(late['median'])}, max {_number(late['max'])}"
         yield _line(f"{late['n']} fault{_s(late['n'])} by the clock, ms later than planned: {times}")
@@ -114,6 +116,15 @@ def _comings(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     told = [(t["index"], text) for t in trials if (text := text_of(t["comings"]))]
     for index, text in told[:TOLD]:
         yield _line(f"came and went in trial {index}: {text}")
+    if len(told) > TOLD:
+        yield _line(f"and {len(told) - TOLD} trials more")
+
+
+def _standbys(trials: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Who took over from whom in each trial, and how long no wave came out."""
+    told = [lines for t in trials if (lines := lines_of(t["standby"], f"in trial {t['index']}"))]
+    for lines in told[:TOLD]:
+        yield from map(_line, lines)
     if len(told) > TOLD:
         yield _line(f"and {len(told) - TOLD} trials more")
 

@@ -22,7 +22,7 @@ class FaultTruth:
     """One planned act and what became of it. Times are seconds since the trial's start; None where it did not happen.
 
     planned_s: when it was to be done, None where that was not planned by the clock (at a wave or a moment). nodes: all that it
-    struck.
+    struck. missed: a back-end that came late was never let in, though nothing else struck it and the workload ended well.
     """
 
     fault: int
@@ -38,6 +38,7 @@ class FaultTruth:
     undone_s: float | None
     exited_s: float | None
     nodes: tuple[int, ...]
+    missed: bool = False
 
     @property
     def final(self) -> bool:
@@ -60,6 +61,9 @@ class FaultTruth:
             return f"{self.name} was never done: the workload may have ended before; make it longer, or the fault earlier"
         if self.confirmed_s is None:
             return f"{self.name} was done at {self.done_s:.3f} s, but nobody saw its effect"
+        if self.missed:
+            late = "the workload may have ended before; make it longer, or let it join earlier"
+            return f"{self.name} was done at {self.done_s:.3f} s, but node {self.node} was never let in: {late}"
         if self.action == "stop" and self.undone_s is None and self.exited_s is None:
             return f"{self.name} was never taken back, and the node did not end either"
         return None
@@ -106,7 +110,18 @@ def _match(plan: Mapping[str, Any], key: tuple[int, int, str], nth: int, events:
         undone_s=None if undone is None else float(undone["t_s"]),
         exited_s=None if exited is None else float(exited["t_s"]),
         nodes=tuple((act or {}).get("nodes") or (node,)),
+        missed=act is not None and missed_join(act, events),
     )
+
+
+def missed_join(act: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an act brought a back-end that was never let in, though no other act struck it and the workload ended well."""
+    if act.get("action") != "join":
+        return False
+    node = act["node"]
+    struck = any(e["kind"] == "fault" and e is not act and node in (e["node"], *e.get("nodes", ())) for e in events)
+    let_in = any(e["kind"] == "admitted" and e["member"] == node for e in events)
+    return not struck and not let_in and any(e["kind"] == "finished" and e.get("ok") for e in events)
 
 
 def subject(event: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from harness.core.settings import NodeSettings
 from harness_results.audit import Audit, Rules, audit
 from harness_results.comings import comings
 from harness_results.phases import PHASES, Orphan, Phases, recovery_phases
+from harness_results.standbys import standby_figures
 from harness_results.statistics import rounded
 from harness_results.throughput import Deliveries, Effect, Return, Window, effects, throughput_back
 from harness_results.truth import FaultTruth, deaths, fault_truths, restarted
@@ -50,6 +51,7 @@ class Findings:
     whole: Window | None
     agreement: Agreement | None
     comings: Sequence[Mapping[str, Any]]
+    standby: Mapping[str, Any] | None = None
 
 
 def rules_of(trial: Mapping[str, Any]) -> Rules:
@@ -98,7 +100,8 @@ def findings(record: TrialRecord, trial: Mapping[str, Any]) -> Findings:
         steady=deliveries.steady(first, min(struck, last)),
         whole=deliveries.window(first, last),
         agreement=compare(record.events),
-        comings=comings(record.events),
+        comings=comings(record),
+        standby=standby_figures(record, truths),
     )
 
 
@@ -217,6 +220,7 @@ def figures(found: Findings, trial: Mapping[str, Any]) -> dict[str, Any]:
         "whole": window_figures(found.whole),
         "agreement": agreement_figures(found.agreement),
         "comings": list(found.comings),
+        "standby": found.standby,
         "steady": window_figures(found.steady),
         "faults": [fault_figures(f) for f in found.faults],
     }

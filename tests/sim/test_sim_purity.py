@@ -95,7 +95,7 @@ def test_a_workload_that_reads_the_machine_itself_is_refused(tmp_path: Path) -> 
     with pytest.raises(UsageError) as caught:
         plan_of(tmp_path, text)
     assert caught.value.mistakes == [
-        "case[0].workload[1]: 'host-metrics' reads the machine itself, and testbed 'sim' simulates its machines;"
+        "case[0].workload[1] (case 'first'): 'host-metrics' reads the machine itself, and testbed 'sim' simulates its machines;"
         " use local or cluster, or another workload"
     ]
     local = text.replace('kind = "sim"', 'kind = "local"')

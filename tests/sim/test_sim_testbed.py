@@ -346,10 +346,10 @@ def test_real_testbeds_refuse_what_only_a_simulation_can_do(tmp_path: Path) -> N
     lines = str(refused.value).splitlines()
     for line, need in zip(lines, NEEDS, strict=True):
         if need == "at-event":
-            assert line.startswith("case[0].fault[0].at_event: testbed 'local' does not count what happens; use testbed 'sim'")
+            assert line.startswith("case[0].fault[0].at_event (case ") and "testbed 'local' does not count what happens" in line
         else:
             kind = "host-loss" if need == "vanish" else "crash" if need == "restart" else need
-            assert f".kind: testbed 'local' cannot do '{kind}' (it needs {need}); use another testbed" in line
+            assert f"testbed 'local' cannot do '{kind}' (it needs {need}); use testbed 'sim', or a fault that needs" in line
 
 
 def test_a_simulation_can_do_all_of_it(tmp_path: Path) -> None:

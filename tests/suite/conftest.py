@@ -35,6 +35,17 @@ def planned(registry: Registry, tmp_path: Path) -> Callable[..., Plan]:
 
 
 @pytest.fixture
+def called() -> Callable[[str, str], str]:
+    """`called(line, name)`: a mistake in a case as it is told where the case has that name."""
+
+    def line_of(line: str, name: str) -> str:
+        path, colon, text = line.partition(": ")
+        return f"{path} (case '{name}'){colon}{text}" if name and path.startswith("case[") else line
+
+    return line_of
+
+
+@pytest.fixture
 def mistakes(planned: Callable[..., Plan]) -> Callable[..., list[str]]:
     """`mistakes(text)`: what is wrong with the suite of this text."""
 

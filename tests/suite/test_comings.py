@@ -74,7 +74,7 @@ def test_a_late_back_end_and_one_that_comes_back() -> None:
 )
 def test_what_does_not_go_together(fault: str, rejoin: str, who: str, more: str, where: str, what: str) -> None:
     (line,) = mistakes(fault, more, rejoin=rejoin)
-    assert line.startswith(f"case[0].{where}: {what}, as node 3 does by {who}; ")
+    assert line.startswith(f"case[0].{where} (case 'c'): {what}, as node 3 does by {who}; ")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_what_does_not_go_together(fault: str, rejoin: str, who: str, more: str,
 )
 def test_a_load_that_cannot_be_judged(fault: str, rejoin: str, who: str) -> None:
     found = mistakes(fault, 'sync = "do-not-wait"', rejoin=rejoin, load_='mixed", waves = 9')
-    line = next(line for line in found if line.startswith("case[0].workload: "))
+    line = next(line for line in found if line.startswith("case[0].workload (case 'c'): "))
     assert line == (
-        f"case[0].workload: 'mixed' cannot judge back-ends that come and go, as node 3 does by {who}; "
+        f"case[0].workload (case 'c'): 'mixed' cannot judge back-ends that come and go, as node 3 does by {who}; "
         "use reduce-stream or round-trip, or leave the faults out by which back-ends come and go"
     )
 

@@ -280,7 +280,7 @@ def test_hosts_that_only_the_testbed_knows(planned, registry, tmp_path):
     assert [n.host for n in placed.trials[0].tree.nodes if n.id in {i.node for i in placed.trials[0].injections}] == [2]
     assert placed.on_hosts(7) is placed
     assert [t.seed for t in placed.trials] == [t.seed for t in plan.trials]
-    with pytest.raises(UsageError, match=r"case\[0\].fault\[0\].target: 'host:2' selects nothing"):
+    with pytest.raises(UsageError, match=r"case\[0\].fault\[0\].target \(case 'Crash, mid-stream'\): 'host:2' selects nothing"):
         plan.on_hosts(2)
     assert load_plan(tmp_path / "suite.toml", registry, hosts=5).hosts == 5
 

@@ -189,9 +189,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_says_exactly_what_is_wrong(name, mistakes):
+def test_says_exactly_what_is_wrong(name, mistakes, called):
     text, expected = WRONG[name]
-    assert mistakes(text) == expected
+    assert mistakes(text) == [called(line, "c" if 'name = "c"' in text else "") for line in expected]
 
 
 def test_all_mistakes_are_reported_at_once_and_once_only(mistakes):
@@ -220,15 +220,15 @@ def test_all_mistakes_are_reported_at_once_and_once_only(mistakes):
         "suite.nam: unknown key; did you mean 'name'?",
         "suite.name: is missing; give a string",
         "testbed.kind: unknown testbed 'lokal'; did you mean 'local'?",
-        "case[0].workload.waves: must be an integer, not the string 'many'",
-        "case[0].topology.depth[0]: must be an integer, not the number 1.5",
-        "case[0].transport[1]: unknown transport 'udp'; known transport kinds: inside, memory, tcp",
+        "case[0].workload.waves (case 'a'): must be an integer, not the string 'many'",
+        "case[0].topology.depth[0] (case 'a'): must be an integer, not the number 1.5",
+        "case[0].transport[1] (case 'a'): unknown transport 'udp'; known transport kinds: inside, memory, tcp",
         "case[1].name: is missing; name the case: reports are told apart by it",
         "case[1].topology: is missing; known topology kinds: flat, kary, levels",
         'case[1].fault[0].target: is missing; for example "role:internal" or "any 1 of role:internal"',
         f"case[1].fault[0]: does not say when; {WHEN}",
-        "case[2].topology: fanout = 0 must be at least 1",
-        "case[2].workload.waves: 0 must be positive",
+        "case[2].topology (case 'c'): fanout = 0 must be at least 1",
+        "case[2].workload.waves (case 'c'): 0 must be positive",
     ]
 
 

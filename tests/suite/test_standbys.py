@@ -63,7 +63,7 @@ def test_a_standby_that_cannot_be(standby: str, what: str) -> None:
     with pytest.raises(UsageError) as found:
         planned(standby)
     assert len(found.value.mistakes) == 1
-    assert found.value.mistakes[0].startswith("case[0].standby: ")
+    assert found.value.mistakes[0].startswith("case[0].standby (case 'c'): ")
     assert what in found.value.mistakes[0]
 
 
@@ -74,11 +74,13 @@ def test_testbeds_that_have_them(testbed: str) -> None:
 
 def test_a_testbed_that_does_not_say_so_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Local, "standbys", False)
-    with pytest.raises(UsageError, match=r"case\[0\].standby: testbed 'local' has no standby front-ends; use testbed 'local'"):
+    with pytest.raises(
+        UsageError, match=r"standby \(case 'c'\): testbed 'local' has no standby front-ends; use testbed 'local'"
+    ):
         planned('"node:1"', testbed="local")
     assert planned('""', testbed="local").trials[0].tree.standby == -1
 
 
 def test_a_workload_that_hands_nothing_over_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"case\[0\].standby: 'trace-classes' cannot go on at a standby"):
+    with pytest.raises(UsageError, match=r"case\[0\].standby \(case 'c'\): 'trace-classes' cannot go on at a standby"):
         planned('"node:1"', load_="trace-classes", more=f", files = ['{__file__}']")

@@ -272,6 +272,7 @@ def test_compose_ends_where_the_last_waves_are_gone(make_world):
         ({"waves": 5}, "classes", "trace-classes"),
         ({"waves": 5}, "null", "does not merge"),
         ({"waves": 5, "rate": -1.0}, "sum", "rate: -1.0 is negative"),
+        ({"waves": -5}, "sum", "waves: -5 is negative"),
         ({"waves": 5, "streams": 0}, "sum", "streams: 0"),
         ({"waves": 5, "members": (1, 1)}, "sum", "different ranks"),
     ],
@@ -324,7 +325,7 @@ def test_items_that_the_filter_does_not_take_are_a_mistake_of_the_suite(tmp_path
     with pytest.raises(UsageError) as raised:
         planned(tmp_path, '{ kind = "reduce-stream", waves = 5, shape = [4] }', pairs)
     (line,) = raised.value.mistakes
-    assert line.startswith("case[0].filter: cannot take what 'reduce-stream' offers: top-k: with pairs = true, items have")
+    assert line.startswith("case[0].filter (case 'y'): cannot take what 'reduce-stream' offers: top-k: with pairs = true")
     assert line.endswith("not (4,); change the workload's items, or the filter or its keys")
     assert planned(tmp_path, '{ kind = "reduce-stream", waves = 5, shape = [4, 2] }', pairs).trials
 

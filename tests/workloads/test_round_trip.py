@@ -242,7 +242,7 @@ def test_a_down_filter_that_changes_requests_is_a_mistake_of_the_suite(tmp_path,
     with pytest.raises(UsageError) as raised:
         load_plan(suite, load())
     (line,) = raised.value.mistakes
-    assert "case[0].down_filter: " in line and f"'{down}' changes" in line and "use 'null'" in line
+    assert "case[0].down_filter (case '" in line and f"'{down}' changes" in line and "use 'null'" in line
     suite.write_text(suite.read_text().replace("round-trip", "reduce-stream").replace("requests", "waves"))
     assert len(load_plan(suite, load()).cases) == 2
 

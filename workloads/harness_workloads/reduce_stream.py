@@ -89,7 +89,7 @@ class ReduceStream:
             found.append(f"shape: an item has {item} bytes, {most}; every back-end holds a whole one")
         elif filter_ not in ARITHMETIC and self.elements > SMALL:
             found.append(f"shape: at most {SMALL} elements with filter '{filter_}'; larger items need sum, average, min or max")
-        if (self.waves > 0) == (self.duration_s > 0):
+        if min(self.waves, self.duration_s) >= 0 and (self.waves > 0) == (self.duration_s > 0):
             found.append("waves: give a number of waves or duration_s, one of the two")
         for key in ("waves", "duration_s", "rate", "window_waves", "window_bytes", "chunk_bytes", "settle_s"):
             if getattr(self, key) < 0:

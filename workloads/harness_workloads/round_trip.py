@@ -57,7 +57,7 @@ class RoundTrip:
         found = []
         if chosen and chosen not in ARITHMETIC:
             found.append(f"filter: round-trip cannot check '{chosen}'; use one of {', '.join(ARITHMETIC)}")
-        if (self.requests > 0) == (self.duration_s > 0):
+        if min(self.requests, self.duration_s) >= 0 and (self.requests > 0) == (self.duration_s > 0):
             found.append("requests: give a number of requests or duration_s, one of the two")
         if min(self.requests, self.duration_s, self.warm_up) < 0:
             found.append("requests, duration_s and warm_up cannot be negative")

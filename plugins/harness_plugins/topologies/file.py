@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api.topology import Tree
@@ -35,7 +35,7 @@ class File:
     to the current directory.
     """
 
-    path: str
+    path: str = field(metadata={"example": "tree.txt"})
 
     def build(self) -> Tree:
         """The tree, numbered breadth first. Raises ValueError where the file cannot be read or describes no tree."""

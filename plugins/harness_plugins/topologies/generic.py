@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 from harness.api.topology import Tree
@@ -24,7 +24,7 @@ class Generic:
     `2:8,4`: the front-end has 2 children, the first of them 8, the second 4, so there are 12 back-ends. `4:4` is the 4x4 tree.
     """
 
-    spec: str
+    spec: str = field(metadata={"example": "2:8,4"})
 
     def build(self) -> Tree:
         """The tree, numbered breadth first."""

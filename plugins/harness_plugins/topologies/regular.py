@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.api.topology import Tree
 from harness_plugins.topologies.shape import MAX_NODES, at_least, breadth_first, too_large
@@ -12,7 +12,7 @@ from harness_plugins.topologies.shape import MAX_NODES, at_least, breadth_first,
 class Flat:
     """A front-end with `back_ends` back-ends and nothing in between."""
 
-    back_ends: int
+    back_ends: int = field(metadata={"example": 8})
 
     def build(self) -> Tree:
         """The tree; back-end of rank r is node r + 1."""
@@ -29,8 +29,8 @@ class Kary:
     MRNet calls it balanced, fanout^depth. fanout = 4, depth = 2 is the 4x4 tree: 1 + 4 + 16 nodes.
     """
 
-    fanout: int
-    depth: int
+    fanout: int = field(metadata={"example": 4})
+    depth: int = field(metadata={"example": 2})
 
     def build(self) -> Tree:
         """The tree, numbered breadth first."""
@@ -56,8 +56,8 @@ class Knomial:
     back-ends. Nodes are numbered breadth first afterwards.
     """
 
-    k: int
-    nodes: int
+    k: int = field(metadata={"example": 2})
+    nodes: int = field(metadata={"example": 16})
 
     def build(self) -> Tree:
         """The tree, numbered breadth first; a node's children in the order in which they came."""
