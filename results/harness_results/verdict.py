@@ -132,7 +132,13 @@ def _verdict(record: TrialRecord, trial: Mapping[str, Any], found: Findings) -> 
     if outcome != "measured":
         return str(outcome), [str(trial.get("reason") or outcome)]
     if ended := _front_end_ended(record, found):
-        return FAILED, [f"the suite's own fault {ended}, which no run outlives without a standby (key `standby`)"]
+        standby = record.tree.standby
+        why = (
+            f"and its standby, node {standby}, could not go on"
+            if standby > 0
+            else "which no run outlives without a standby (key `standby`)"
+        )
+        return FAILED, [f"the suite's own fault {ended}, {why}"]
     doubts = [f"the record is not whole: {n}" for n in trial.get("record_notes", ())]
     doubts += [s for f in found.faults if (s := f.truth.shortcoming())]
     doubts += _unplanned_deaths(record, found)
