@@ -44,6 +44,7 @@ EVENT_KINDS: Mapping[str, str] = {
     "left": "member, ranks, first (stream: wave): it left in order; from these waves on it is no member",
     "fenced": "node: a node that had been declared dead ended itself",
     "front-end-lost": "by: a node found nobody to adopt it, or a standby asks for votes since the front-end is lost",
+    "standing-by": "node: the standby has the first entry of the front-end's log, and could take over from now on",
     "took-over": "node, generation, lost, votes: the standby is in charge in place of the front-end",
     "alone": "node, standby, votes: the front-end goes on without its standby",
     "fault": "fault, action, node, trigger, nodes (where there are several): a fault was done (ground truth)",

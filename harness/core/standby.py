@@ -47,6 +47,8 @@ class Standby(Node):
             self.logbook.forget({i: d.last for i, d in self.streams.down.items()})
         number = self.logbook.take(head[6], head[4], bytes(frame[frames.HEADER_SIZE + head[7] :]), self.now)
         if number:
+            if not self.ballot.log:
+                self.out.event("standing-by")
             self.ballot.log = number
             self.out.send(link, self.now, frames.control_frame(frames.KEPT, 0, number))
 

@@ -79,12 +79,13 @@ def _run(deployment: SimDeployment, trial: TrialPlan, heal_s: float) -> tuple[li
 
 def _no_root(events: Sequence[Mapping[str, Any]], tree: Tree) -> bool:
     """Whether the run ended early since nobody was left to be its root: faults struck the front-end and the standby, if there
-    is one; or either of them and so many nodes that there were no votes for the other; or the front-end before it had one."""
+    is one; or either of them and so many nodes that there were no votes for the other; or the front-end before its standby
+    had anything to go on with."""
     if any(e["kind"] == "finished" and e["ok"] for e in events):
         return False
     struck = {int(n) for e in events if e["kind"] == "fault" for n in (e["node"], *e.get("nodes", ()))}
     lost_s = min((float(e["t_s"]) for e in events if e["kind"] == "fault" and e["node"] == 0), default=0.0)
-    there = any(e["kind"] == "attached" and e["node"] == tree.standby and e["t_s"] < lost_s for e in events)
+    there = any(e["kind"] == "standing-by" and e["t_s"] < lost_s for e in events)
     roots = {0} if tree.standby < 0 else {0, tree.standby}
     return roots <= struck or (0 in struck and not there) or (bool(roots & struck) and 2 * len(struck) >= len(tree.nodes))
 
